@@ -1,0 +1,7 @@
+"""Live logs for Celery: what a task prints, line by line, while it runs."""
+
+from celery_livelog.signals import install
+from celery_livelog.stages import stage
+
+__all__ = ["install", "stage"]
+__version__ = "0.1.0"

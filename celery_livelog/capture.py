@@ -1,0 +1,122 @@
+"""What a task prints, on its way from ``sys.stdout`` and ``sys.stderr`` to the journal, and on to where it went before."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from celery_livelog.logs import LogHandler
+from celery_livelog.writer import current
+
+_EMIT = logging.StreamHandler.emit.__code__
+
+
+class Tee(io.TextIOBase):
+    """Stands for ``sys.stdout`` or ``sys.stderr``: what a task writes is captured, and still goes where it went.
+
+    :param inner: what stood there before.
+    :param console: where the text goes on to: `inner`, or the saved console when `inner` writes to a captured descriptor;
+        None: nowhere while a task runs.
+    """
+
+    def __init__(self, inner: Any, stream: int, console: Any, logs: LogHandler | None) -> None:
+        self.inner = inner
+        self.console = console
+        self._stream = stream
+        self._logs = logs
+
+    def write(self, text: str, /) -> int:
+        writer = current.get()
+        if writer is None or writer.ended:
+            written = self.inner.write(text)
+            return len(text) if written is None else written
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        caller = sys._getframe(1)
+        if caller.f_code is not _EMIT:
+            writer.write(self._stream, text)
+        elif self._logs is None or not self._logs.take(caller.f_locals["record"]):
+            writer.write(self._stream, text)
+        if self.console is not None:
+            self.console.write(text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        writer = current.get()
+        if writer is not None and not writer.ended:
+            writer.flush(self._stream)
+        target = self.inner if writer is None else self.console
+        if hasattr(target, "flush"):
+            target.flush()
+
+    def fileno(self) -> int:
+        """The descriptor of this stream: Celery's own stand-in has none, which breaks ``subprocess.run(stdout=…)``."""
+        return int(self.inner.fileno()) if hasattr(self.inner, "fileno") else self._stream
+
+    def isatty(self) -> bool:
+        return bool(self.inner.isatty())
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """A task that closes its stdout does not close the worker's."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self.inner, "encoding", None) or "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        return getattr(self.inner, "errors", None) or "backslashreplace"
+
+    @property
+    def buffer(self) -> TeeBytes:
+        return TeeBytes(self, self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+class TeeBytes(io.BufferedIOBase):
+    """``sys.stdout.buffer`` of a `Tee`."""
+
+    def __init__(self, tee: Tee, stream: int) -> None:
+        self._tee = tee
+        self._stream = stream
+
+    def write(self, data: Any, /) -> int:
+        data = bytes(data)
+        writer = current.get()
+        target = self._tee.inner if writer is None else self._tee.console
+        if writer is not None and not writer.ended:
+            writer.write_bytes(self._stream, data)
+        if hasattr(target, "buffer"):
+            target.flush()
+            target.buffer.write(data)
+            target.buffer.flush()
+        elif target is not None:
+            target.write(data.decode("utf-8", "backslashreplace"))
+        return len(data)
+
+    def flush(self) -> None:
+        self._tee.flush()
+
+    def fileno(self) -> int:
+        return self._tee.fileno()
+
+    def isatty(self) -> bool:
+        return self._tee.isatty()
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """See `Tee.close`."""

@@ -1,0 +1,150 @@
+"""Descriptors 1 and 2 of a process that runs one task at a time: C code, ``os.write``, subprocesses.
+
+While a task runs they point at two append-only raw files: whoever writes never waits and never gets EPIPE, C code that
+prints under the GIL cannot deadlock, and nothing is lost with the process. The files' sizes place what was written among
+the journal's records. The shipper reads, forwards and punches them out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+from celery_livelog.journal import STDERR, STDOUT
+
+#: Free bytes that shared memory must have to hold raw files: Docker gives 64 MiB, which one subprocess can fill.
+_SHARED_MEMORY_ROOM = 256 * 1024 * 1024
+_SHARED_MEMORY = Path("/dev/shm")
+
+#: After these a process that outlives its task may hold the raw files.
+_HAND_OUT = frozenset(
+    {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "pty.spawn"}
+)
+
+
+class Descriptors:
+    """The two raw files of this process and the saved console.
+
+    :param spool: where the raw files lie when shared memory has no room.
+    :raises OSError: when descriptors or files cannot be had.
+    """
+
+    def __init__(self, spool: Path, process: str) -> None:
+        self._place = _SHARED_MEMORY if _has_room(_SHARED_MEMORY) else spool
+        self._process = process
+        self._saved = {fd: os.dup(fd) for fd in (STDOUT, STDERR)}
+        self._raw: dict[int, int] = {}
+        self._handed_out = False
+        self._depth = 0
+        #: Text streams on the saved descriptors, for what must not be captured twice.
+        self.console = {fd: _text_stream(saved) for fd, saved in self._saved.items()}
+        sys.addaudithook(self._audit)
+
+    def engage(self) -> dict[str, str] | None:
+        """Point 1 and 2 at the raw files; give the files' paths when they are new."""
+        self._depth += 1
+        if self._depth > 1:
+            return None
+        paths = None
+        if not self._raw or self._handed_out:
+            paths = self._fresh()
+        for fd, raw in self._raw.items():
+            os.dup2(raw, fd)
+        return paths
+
+    def release(self) -> None:
+        """Point 1 and 2 back at the console, after what the process itself has buffered for them is out."""
+        _flush_buffers()
+        self._depth -= 1
+        if self._depth == 0:
+            for fd, saved in self._saved.items():
+                os.dup2(saved, fd)
+
+    def sizes(self) -> tuple[int, int]:
+        """How much was ever written to the raw files of stdout and stderr, in bytes."""
+        return os.lseek(self._raw[STDOUT], 0, os.SEEK_END), os.lseek(self._raw[STDERR], 0, os.SEEK_END)
+
+    def writes_to_console(self, stream: Any) -> int:
+        """The descriptor, 1 or 2, that a text stream writes to; else 0."""
+        try:
+            fd = stream.fileno()
+        except (AttributeError, OSError, ValueError):
+            return 0
+        return fd if fd in self._saved else 0
+
+    def spare_handlers(self) -> None:
+        """Move log handlers from descriptors 1 and 2 to the saved console: their records are captured as records."""
+        loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
+        for handler in {handler for logger in loggers for handler in logger.handlers}:
+            if isinstance(handler, logging.StreamHandler) and (fd := self.writes_to_console(handler.stream)):
+                handler.setStream(self.console[fd])
+
+    def close(self) -> None:
+        """Give 1 and 2 back to the console for good. Harmless when done twice."""
+        if self._depth:
+            self._depth = 1
+            self.release()
+        for raw in self._raw.values():
+            os.close(raw)
+        self._raw = {}
+
+    def _fresh(self) -> dict[str, str]:
+        """New raw files; a process that was left behind keeps writing into the old ones."""
+        token = secrets.token_hex(4)
+        paths = {}
+        for fd, name in ((STDOUT, "stdout"), (STDERR, "stderr")):
+            path = self._place / f"livelog-{self._process}-{token}.{name}"
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            new = os.open(path, flags, 0o600)
+            if fd in self._raw:
+                os.dup2(new, self._raw[fd], inheritable=False)
+                os.close(new)
+            else:
+                self._raw[fd] = new
+            paths[name] = str(path)
+        self._handed_out = False
+        return paths
+
+    def _audit(self, event: str, _arguments: tuple[Any, ...]) -> None:
+        if event in _HAND_OUT:
+            self._handed_out = True
+
+
+def _has_room(place: Path) -> bool:
+    try:
+        room = os.statvfs(place)
+    except OSError:
+        return False
+    return os.access(place, os.W_OK) and room.f_bavail * room.f_frsize >= _SHARED_MEMORY_ROOM
+
+
+def _text_stream(fd: int) -> TextIO:
+    return open(os.dup(fd), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+
+
+def _flush_buffers() -> None:
+    for stream in (sys.__stdout__, sys.__stderr__):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            pass
+    for stdio in _STDIO:
+        _LIBC.fflush(stdio)
+
+
+def _stdio() -> list[ctypes.c_void_p]:
+    """C's own stdout and stderr: ``printf`` holds back what it writes to a file. Only these: others may be locked."""
+    try:
+        return [ctypes.c_void_p.in_dll(_LIBC, name) for name in ("stdout", "stderr")]
+    except (ValueError, AttributeError):
+        return []
+
+
+_LIBC = ctypes.CDLL(None)
+_STDIO = _stdio()

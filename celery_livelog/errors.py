@@ -1,0 +1,48 @@
+"""Everything that celery-livelog raises, and the one line that its own faults leave behind."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+
+
+class LivelogError(Exception):
+    """Base of all errors of this package. Its message says what was found, what was expected, what to do."""
+
+
+class SettingsError(LivelogError):
+    """Raised when a ``livelog_*`` setting is unknown or has a value that cannot be used."""
+
+
+class SpoolError(LivelogError):
+    """Raised when the directory for journals cannot be used."""
+
+
+class CursorError(LivelogError):
+    """Raised when a text is not a cursor of the form ``attempt:n``."""
+
+
+class ArchiveError(LivelogError):
+    """Raised when an archived log cannot be stored, or is damaged."""
+
+
+_QUIET_SECONDS = 60.0
+_last_said: dict[str, float] = {}
+
+
+def complain(what: str, error: BaseException | None = None) -> None:
+    """Say on the real stderr that something of ours failed, at most once a minute for each `what`.
+
+    Never through ``logging``: a log handler of ours could be what failed.
+    """
+    now = time.monotonic()
+    if now - _last_said.get(what, -_QUIET_SECONDS) < _QUIET_SECONDS or sys.__stderr__ is None:
+        return
+    _last_said[what] = now
+    reason = "".join(traceback.format_exception_only(type(error), error)).strip() if error else ""
+    try:
+        sys.__stderr__.write(f"celery-livelog: {what}{': ' if reason else ''}{reason}\n")
+        sys.__stderr__.flush()
+    except (OSError, ValueError):
+        pass

@@ -1,0 +1,47 @@
+"""Log records of tasks, on their way from `logging` to the journal: once each, with level, logger and traceback."""
+
+from __future__ import annotations
+
+import logging
+
+from celery_livelog.writer import current
+
+
+class LogHandler(logging.Handler):
+    """Takes log records of tasks. Sits on the root logger and on ``celery.task``, which does not propagate."""
+
+    def handle(self, record: logging.LogRecord) -> bool:  # type: ignore[override]
+        """Take the record, without the handler's lock: a fork in another thread could leave it held for ever."""
+        self.take(record)
+        return True
+
+    def take(self, record: logging.LogRecord) -> bool:
+        """Take a record unless it is no task's or was taken before; give whether it is in a task's log."""
+        writer = current.get()
+        if writer is None or writer.ended or _is_celerys_own(record):
+            return False
+        if writer.takes(record):
+            writer.log(record.levelname, record.name, self._message(record))
+        return True
+
+    def _message(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record)
+        except Exception:  # the record's own arguments do not fit; the console's handler tells its author
+            return f"{record.msg!r} {record.args!r}"
+
+
+def _is_celerys_own(record: logging.LogRecord) -> bool:
+    """``celery.redirected`` is a print on its way to the console; ``celery.app.trace`` tells of the task from outside."""
+    return record.name == "celery.redirected" or (record.name == "celery.app.trace" and record.levelno <= logging.INFO)
+
+
+class ConsoleFilter(logging.Filter):
+    """Keeps the log records of tasks off the console, for ``livelog_tee = False``."""
+
+    def __init__(self, handler: LogHandler) -> None:
+        super().__init__()
+        self._handler = handler
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not self._handler.take(record)

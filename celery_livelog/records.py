@@ -1,0 +1,241 @@
+"""The records that flow from a task to its readers: one shape for journal, stream, archive and browser.
+
+Pure: no I/O, and every time is passed in. The wire form is JSON, one object a record; a Redis entry
+carries the same keys as fields (see `to_fields`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import Any, Union
+
+import msgspec
+
+from celery_livelog.errors import CursorError
+
+#: States after which no further attempt of the task is expected.
+FINAL_STATES = frozenset({"SUCCESS", "FAILURE", "REVOKED", "ABORTED", "LOST"})
+
+
+class _Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What all records have: `n`, the number within the attempt from 1 without holes; `timestamp`, ISO 8601 UTC."""
+
+    n: int
+    timestamp: str
+
+    @property
+    def text(self) -> str:
+        """The record as a line for people."""
+        raise NotImplementedError
+
+
+class Line(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="log_line"):
+    """One line that a task printed or logged.
+
+    `more` marks a piece of an overlong line whose rest follows: in the live stream with the same `n` and
+    the next `piece`, in the archive (lines over 4 MiB only) in the next record.
+    """
+
+    stream: str
+    line: str
+    level: str | None = None
+    logger: str | None = None
+    stage: int | None = None
+    piece: int = 0
+    more: bool = False
+
+    @property
+    def text(self) -> str:
+        return self.line
+
+
+class StageStart(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="stage_start"):
+    """A stage begins; `pending` is how many items it expects."""
+
+    stage: int
+    name: str
+    pending: int | None = None
+
+    @property
+    def text(self) -> str:
+        pending = "" if self.pending is None else f" ({self.pending} pending)"
+        return f"Stage {self.stage}: {self.name}{pending}"
+
+
+class StageProgress(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="stage_progress"):
+    """How far a stage has come: `done` of `total` items."""
+
+    stage: int
+    name: str
+    done: int
+    total: int | None = None
+    message: str = ""
+
+    @property
+    def text(self) -> str:
+        total = "" if self.total is None else f"/{self.total}"
+        return f"Stage {self.stage}: {self.name}: {self.done}{total} {self.message}".rstrip()
+
+
+class StageComplete(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="stage_complete"):
+    """A stage ended well after `elapsed` seconds with `processed` items."""
+
+    stage: int
+    name: str
+    elapsed: float
+    processed: int = 0
+    result: Any = None
+
+    @property
+    def text(self) -> str:
+        return f"Stage {self.stage}: {self.name}: complete, {self.processed} processed in {self.elapsed:.2f} s"
+
+
+class StageError(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="stage_error"):
+    """A stage ended by an exception."""
+
+    stage: int
+    name: str
+    elapsed: float
+    error: str
+    processed: int = 0
+    traceback: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"Stage {self.stage}: {self.name}: failed after {self.elapsed:.2f} s: {self.error}"
+
+
+class Trace(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="trace"):
+    """A structured event of the task's own."""
+
+    event: str
+    data: Any = None
+    stage: int | None = None
+
+    @property
+    def text(self) -> str:
+        return f"{self.event} {'' if self.data is None else msgspec.json.encode(self.data).decode()}".rstrip()
+
+
+class Gap(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="gap"):
+    """Records `first` to `last` (both included) are not here; `n` is `last`, so that a cursor steps over it."""
+
+    skipped: int
+    first: int
+    last: int
+    reason: str
+
+    @property
+    def text(self) -> str:
+        return f"[{self.skipped} messages skipped]"
+
+
+class End(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="log_line_end"):
+    """The attempt is over. `exit_code`: 0 success, 1 failure, 128 + signal when killed."""
+
+    state: str
+    exit_code: int
+    reason: str = ""
+
+    @property
+    def final(self) -> bool:
+        """Whether no further attempt of the task is expected."""
+        return self.state in FINAL_STATES
+
+    @property
+    def text(self) -> str:
+        return f"[{self.state}{': ' if self.reason else ''}{self.reason}]"
+
+
+class Partial(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="partial"):
+    """The state so far of the line that will be record `n`; live only, replaced by that record, never archived.
+
+    `redrawn` marks a line that went back to its start, as progress bars do: it will not go on from this text.
+    """
+
+    stream: str
+    line: str
+    redrawn: bool = False
+
+    @property
+    def text(self) -> str:
+        return self.line
+
+
+Record = Union[Line, StageStart, StageProgress, StageComplete, StageError, Trace, Gap, End, Partial]
+StageEvent = Union[StageStart, StageProgress, StageComplete, StageError, Trace]
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Record).decode
+
+_PLAIN = frozenset({"type", "timestamp", "stream", "line", "level", "logger", "name", "message", "error", "traceback"})
+_PLAIN |= {"event", "reason", "state"}
+
+
+def to_fields(record: Record, attempt: str) -> list[str | bytes | int]:
+    """A record as the fields of a Redis Stream entry, names and values in turn.
+
+    Every entry has `line`, `timestamp`, `stream`, `type`, `n` and `attempt`; text goes as it is, all else as JSON.
+    """
+    if type(record) is Line and record.level is None and record.stage is None and not record.more and not record.piece:
+        return [
+            "line", record.line, "timestamp", record.timestamp, "stream", record.stream,
+            "type", "log_line", "n", record.n, "attempt", attempt,
+        ]  # fmt: skip
+    own = msgspec.to_builtins(record)
+    fields: list[str | bytes | int] = []
+    for name, value in {"line": record.text, "timestamp": "", "stream": "internal", **own, "attempt": attempt}.items():
+        fields += (name, value if name in _PLAIN or name == "attempt" else msgspec.json.encode(value))
+    return fields
+
+
+def from_fields(fields: Mapping[str, str]) -> tuple[str, Record]:
+    """The attempt and the record of a Redis Stream entry.
+
+    :raises msgspec.ValidationError: when the entry is not one of ours.
+    """
+    attempt = fields.get("attempt", "")
+    own: dict[str, Any] = {}
+    for name, value in fields.items():
+        own[name] = value if name in _PLAIN else msgspec.json.decode(value) if name != "attempt" else None
+    return attempt, msgspec.convert(own, Record)
+
+
+def utc(time_ns: int) -> str:
+    """Nanoseconds since the epoch as ISO 8601 UTC with microseconds."""
+    seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
+    return f"{_utc_second(seconds)}.{nanoseconds // 1000:06d}+00:00"
+
+
+@lru_cache(maxsize=64)
+def _utc_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The place after record `n` of an attempt; as text ``attempt:n``, good in stream, archive and URL alike."""
+
+    attempt: str
+    n: int
+
+    _FORM = re.compile(r"([0-9a-f]{8,32}):([0-9]{1,15})")
+
+    def __str__(self) -> str:
+        return f"{self.attempt}:{self.n}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Read a cursor.
+
+        :raises CursorError: when `text` is not ``attempt:n``.
+        """
+        match = cls._FORM.fullmatch(text)
+        if match is None:
+            raise CursorError(f"{text[:60]!r} is not a cursor; expected ATTEMPT:N such as 3f2a90bc77d01e44:120")
+        return cls(match[1], int(match[2]))

@@ -1,0 +1,122 @@
+"""One attempt on its way from frames to numbered records. Pure: the same frames give the same records, whenever read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from celery_livelog import journal
+from celery_livelog.attempts import Attempt
+from celery_livelog.journal import STREAMS, Frame
+from celery_livelog.lines import LineSplitter
+from celery_livelog.records import End, Gap, Line, Partial, Record, StageEvent, utc
+
+_RAW = -1  # the channel of raw bytes, apart from those of threads
+
+
+class AttemptLog:
+    """Numbers what an attempt wrote.
+
+    :param attempt: what its BEGIN frame said; `lines`, `bytes`, `skipped` and the ending are kept up here.
+    """
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        self.n = 0
+        self._splitters: dict[tuple[int, int], LineSplitter] = {}
+        self._stages: list[int] = []
+
+    @property
+    def ended(self) -> bool:
+        """Whether its last record is out."""
+        return not self.attempt.running
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was printed so far."""
+        return self.n == 0
+
+    def feed(self, frame: Frame) -> list[Record]:
+        """The records that a frame completes."""
+        if self.ended:
+            return []
+        if frame.kind in (journal.TEXT, journal.RAW):
+            channel = _RAW if frame.kind == journal.RAW else frame.channel
+            splitter = self._splitters.get((frame.stream, channel))
+            if splitter is None:
+                splitter = self._splitters[frame.stream, channel] = LineSplitter()
+            self.attempt.bytes += len(frame.payload)
+            return self._lines(splitter.feed(frame.payload), STREAMS[frame.stream], utc(frame.time))
+        if frame.kind == journal.LOG:
+            return self._log(frame)
+        if frame.kind == journal.EVENT:
+            return self._event(msgspec.json.decode(frame.payload), utc(frame.time))
+        if frame.kind == journal.GAP:
+            said = msgspec.json.decode(frame.payload)
+            return [self.gap(said["lines"], said["reason"], frame.time)]
+        if frame.kind == journal.END:
+            said = msgspec.json.decode(frame.payload)
+            return self.end(said["state"], said["exit_code"], said["reason"], frame.time)
+        return []
+
+    def gap(self, skipped: int, reason: str, time: int) -> Gap:
+        """Number records that were printed but are not here."""
+        first, self.n = self.n + 1, self.n + skipped
+        self.attempt.skipped += skipped
+        return Gap(n=self.n, timestamp=utc(time), skipped=skipped, first=first, last=self.n, reason=reason)
+
+    def end(self, state: str, exit_code: int, reason: str, time: int) -> list[Record]:
+        """Close the attempt: its unfinished lines, and for one that printed anything its last record."""
+        timestamp = utc(time)
+        records: list[Record] = []
+        for (stream, _), splitter in self._splitters.items():
+            records += self._lines(splitter.close(), STREAMS[stream], timestamp)
+        self._splitters.clear()
+        attempt = self.attempt
+        attempt.state, attempt.exit_code, attempt.reason, attempt.ended = state, exit_code, reason, timestamp
+        if not self.silent:
+            self.n += 1
+            records.append(End(n=self.n, timestamp=timestamp, state=state, exit_code=exit_code, reason=reason))
+        return records
+
+    def previews(self, time: int) -> list[Partial]:
+        """The unfinished lines that have changed since they were last asked for."""
+        return [
+            Partial(n=self.n + 1, timestamp=utc(time), stream=STREAMS[stream], line=splitter.preview())
+            for (stream, _), splitter in self._splitters.items()
+            if splitter.changed
+        ]
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is an unfinished line that has changed."""
+        return any(splitter.changed for splitter in self._splitters.values())
+
+    def _lines(
+        self, lines: list[tuple[str, bool]], stream: str, timestamp: str, level: str | None = None, logger: str | None = None
+    ) -> list[Record]:
+        first = self.n + 1
+        self.n += len(lines)
+        stage = self._stages[-1] if self._stages else None
+        self.attempt.lines += sum(not more for _, more in lines)
+        return [
+            Line(n=n, timestamp=timestamp, stream=stream, line=line, level=level, logger=logger, stage=stage, more=more)
+            for n, (line, more) in enumerate(lines, first)
+        ]
+
+    def _log(self, frame: Frame) -> list[Record]:
+        level, logger, message = frame.payload.split(b"\0", 2)
+        self.attempt.bytes += len(message) + 1
+        splitter = LineSplitter()
+        lines = splitter.feed(message) + (splitter.close() or ([] if message else [("", False)]))
+        return self._lines(lines, "log", utc(frame.time), level.decode(), logger.decode("utf-8", "backslashreplace"))
+
+    def _event(self, event: dict[str, Any], timestamp: str) -> list[Record]:
+        self.n += 1
+        kind, stage = event["type"], event.get("stage")
+        if kind == "stage_start":
+            self._stages.append(stage)
+        elif kind in ("stage_complete", "stage_error") and stage in self._stages:
+            self._stages.remove(stage)
+        return [msgspec.convert({**event, "n": self.n, "timestamp": timestamp}, StageEvent)]

@@ -1,0 +1,207 @@
+"""Follows the journal of one process, with its raw files, through to numbered records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import time_ns
+from typing import NamedTuple
+
+import msgspec
+
+from celery_livelog import journal, spool
+from celery_livelog.attempts import Attempt
+from celery_livelog.journal import Frame, FrameReader
+from celery_livelog.records import Record
+from celery_livelog.shipper.attempt import AttemptLog
+from celery_livelog.shipper.raw import RawCopy, RawFile, open_files
+
+_GONE = "the process that ran the task, {pid}, ended without saying how"
+
+
+class Shown(NamedTuple):
+    """What one frame led to: records of an attempt, raw bytes for the console, or both."""
+
+    log: AttemptLog | None
+    records: list[Record]
+    stream: int = 0
+    raw: bytes = b""
+
+
+class Part:
+    """One file of the journal with its copy, and the attempts that need it."""
+
+    def __init__(self, directory: Path, process: str, sequence: int, full: Callable[[], bool]) -> None:
+        self.path = directory / f"{process}.{sequence:06d}.journal"
+        self.reader = FrameReader(self.path)
+        self.copy = RawCopy(self.path.with_suffix(".copy"), full)
+        self.attempts: set[str] = set()
+
+    def close(self, *, delete: bool) -> None:
+        """Let go of it."""
+        self.reader.close()
+        self.copy.close(delete=delete)
+        if delete:
+            self.path.unlink(missing_ok=True)
+
+
+class Follower:
+    """One process that writes, or wrote, a journal.
+
+    :param process: its name in the spool directory.
+    :param alive: whether the process lives.
+    :param full: whether the spool's budget is spent.
+    """
+
+    def __init__(self, directory: Path, process: str, alive: Callable[[], bool], full: Callable[[], bool]) -> None:
+        self._directory = directory
+        self._process = process
+        self._alive = alive
+        self._full = full
+        self._done_path = directory / f"{process}.done"
+        self._done = set(self._done_path.read_text("ascii").split()) if self._done_path.exists() else set()
+        self._done_fd = os.open(self._done_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._sequence = min(_sequences(directory, process))
+        self._parts = [self._open(self._sequence)]
+        self._files: list[RawFile] = []
+        self._older: list[RawFile] = []
+        self._slots: dict[int, AttemptLog | None] = {}
+        self._running: list[int] = []
+        self.finished = False
+
+    @property
+    def logs(self) -> list[AttemptLog]:
+        """The logs of the attempts that run."""
+        return [log for log in self._slots.values() if log is not None]
+
+    @property
+    def has_raw_files(self) -> bool:
+        """Whether the process' descriptors are captured; nobody rings for what is written there."""
+        return bool(self._files)
+
+    def read(self) -> Iterator[Shown]:
+        """All that is new."""
+        alive = self._alive()  # asked first: what a process wrote before it died is there now
+        yield from self._read_parts()
+        yield from self._left_behind()
+        if not alive:
+            yield from self._bury()
+
+    def done(self, attempt: str) -> None:
+        """The attempt's log is where it belongs: its frames are needed no more."""
+        for part in self._parts:
+            part.attempts.discard(attempt)
+        os.write(self._done_fd, attempt.encode() + b"\n")
+        self._drop_parts()
+
+    def close(self, *, delete: bool) -> None:
+        """Let go of all files; `delete` when nobody needs them any more."""
+        for part in self._parts:
+            part.close(delete=delete)
+        for file in (*self._files, *self._older):
+            file.close(delete=delete)
+        os.close(self._done_fd)
+        if delete:
+            self._done_path.unlink(missing_ok=True)
+            (self._directory / f"{self._process}.lock").unlink(missing_ok=True)
+
+    @property
+    def needed(self) -> bool:
+        """Whether some attempt is not yet where it belongs."""
+        return any(part.attempts for part in self._parts)
+
+    def _open(self, sequence: int) -> Part:
+        return Part(self._directory, self._process, sequence, self._full)
+
+    def _read_parts(self) -> Iterator[Shown]:
+        while True:
+            part = self._parts[-1]
+            following = self._directory / f"{self._process}.{self._sequence + 1:06d}.journal"
+            there_is_more = following.exists()  # looked before reading on: then this part is complete
+            # Raw sizes first, the journal second: bytes up to these sizes come before any record not yet there.
+            sizes = self._sizes()
+            while frames := part.reader.read():
+                for at, frame in frames:
+                    yield from self._raw(part, (frame.raw_out, frame.raw_err), at)
+                    if frame.kind == journal.FILES:
+                        self._switch(frame)
+                        sizes = (0, 0)
+                    else:
+                        yield from self._record(part, frame)
+            yield from self._raw(part, sizes, part.reader.offset)
+            if not there_is_more:
+                return
+            self._sequence += 1
+            self._parts.append(self._open(self._sequence))
+            self._parts[-1].attempts |= {log.attempt.attempt for log in self.logs}
+            self._drop_parts()
+
+    def _record(self, part: Part, frame: Frame) -> Iterator[Shown]:
+        if frame.kind == journal.BEGIN:
+            attempt = msgspec.json.decode(frame.payload, type=Attempt)
+            log = None if attempt.attempt in self._done else AttemptLog(attempt)
+            self._slots[frame.slot] = log
+            self._running.append(frame.slot)
+            if log is not None:
+                part.attempts.add(attempt.attempt)
+                yield Shown(log, [])
+            return
+        log = self._slots.get(frame.slot)
+        if log is not None:
+            yield Shown(log, log.feed(frame))
+        if frame.kind == journal.END and frame.slot in self._slots:
+            del self._slots[frame.slot]
+            self._running.remove(frame.slot)
+
+    def _raw(self, part: Part, upto: tuple[int, int], at: int) -> Iterator[Shown]:
+        """Raw bytes belong to the task that the process runs; of nested ones, to the innermost."""
+        for frame in part.copy.take(self._files, upto, at):
+            log = self._slots.get(self._running[-1]) if self._running else None
+            records = log.feed(frame) if log is not None and frame.payload else []
+            yield Shown(log, records, frame.stream, frame.payload if frame.kind == journal.RAW else b"")
+
+    def _sizes(self) -> tuple[int, int]:
+        return (self._files[0].size(), self._files[1].size()) if self._files else (0, 0)
+
+    def _switch(self, frame: Frame) -> None:
+        """From here on the process writes to other raw files; whoever still writes to the old ones was left behind."""
+        self._older += self._files
+        self._files = open_files(msgspec.json.decode(frame.payload))
+
+    def _left_behind(self) -> Iterator[Shown]:
+        """What outlived its task goes to the console only: that task's log is closed."""
+        for file in self._older:
+            for data in file.read(file.size()):
+                yield Shown(None, [], file.stream, data)
+
+    def _bury(self) -> Iterator[Shown]:
+        """The process is gone and all it wrote is read: its attempts end here."""
+        now = time_ns()
+        for log in self.logs:
+            reason = _GONE.format(pid=log.attempt.pid)
+            yield Shown(log, log.end("LOST", 1, reason, now))
+        self._slots.clear()
+        self._running.clear()
+        self.finished = True
+
+    def _drop_parts(self) -> None:
+        """Delete the parts, oldest first, that nobody needs; the last one is still being written."""
+        while len(self._parts) > 1 and not self._parts[0].attempts:
+            self._parts.pop(0).close(delete=True)
+
+
+def processes(directory: Path) -> set[str]:
+    """The names of all processes that have journals in the directory."""
+    return {name.split(".")[0] for name in os.listdir(directory) if name.endswith(".journal")}
+
+
+def _sequences(directory: Path, process: str) -> list[int]:
+    return [int(name.split(".")[1]) for name in os.listdir(directory) if name.startswith(process + ".") and name.endswith(".journal")]
+
+
+def process_alive(directory: Path, process: str, leaving: Callable[[], bool]) -> bool:
+    """Whether a process that writes journals lives; of our own process, whose lock cannot be asked, until it leaves."""
+    if process.partition("-")[0] == str(os.getpid()):
+        return not leaving()
+    return spool.held(directory, process)

@@ -1,0 +1,159 @@
+"""Takes records to the live streams: at once when Redis is idle, in batches while an answer is outstanding."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from celery_livelog.attempts import Attempt
+from celery_livelog.records import Record
+from celery_livelog.settings import Settings
+from celery_livelog.shipper.outbox import Outbox
+from celery_livelog.shipper.sinks import Sink
+from celery_livelog.stores.stream import ENTRY_BYTES, Parcel, Sent, StreamWriter
+
+#: Records of one attempt that go in one round trip.
+_BATCH = 1000
+#: Finished tasks that wait for the bound on finished streams, or seconds, whichever is first.
+_BOUND_TASKS, _BOUND_SECONDS = 100, 1.0
+
+
+@dataclass
+class _Log:
+    """An attempt on its way to its stream."""
+
+    attempt: Attempt
+    outbox: Outbox
+    resumed: bool
+    fresh: bool = True
+    bytes: int = 0
+    #: What the index was last told of: 0 nothing, 1 the beginning, 2 the end.
+    indexed: int = 0
+
+
+class Live:
+    """The stream sink.
+
+    :param resuming: whether a shipper before this one may have sent a part of what comes first.
+    """
+
+    def __init__(self, writer: StreamWriter, settings: Settings) -> None:
+        self._writer = writer
+        self._maxlen = settings.maxlen
+        self._keep = None if settings.archive_shared else settings.keep_finished
+        self._logs: dict[str, _Log] = {}
+        self._lock = threading.Lock()  # between the shipper's loop and the sink's thread, for the outboxes
+        self._finished: list[tuple[str, float, int]] = []
+        self._bounded = time.monotonic()
+        self._sink: Sink[str] = Sink("the live stream", self._work)
+
+    def put(self, attempt: Attempt, records: Sequence[Record], *, resumed: bool) -> None:
+        """Take records of an attempt."""
+        with self._lock:
+            log = self._logs.get(attempt.attempt)
+            if log is None:
+                log = self._logs[attempt.attempt] = _Log(attempt, Outbox(self._maxlen), resumed)
+            log.outbox.put(records)
+        self._sink.put(attempt.attempt)
+
+    def archived(self, attempt: Attempt) -> None:
+        """The log is complete in the archive; where all can read that, the stream is not needed any more."""
+        if self._keep is None:
+            self._sink.put(f"archived {attempt.task_id}")
+
+    @property
+    def idle(self) -> bool:
+        """Whether all is sent."""
+        return self._sink.idle and not self._finished
+
+    def tick(self) -> None:
+        """Called now and then: finished streams are bounded also when nothing more is printed."""
+        if self._finished and time.monotonic() - self._bounded > _BOUND_SECONDS:
+            self._sink.put("bound")
+
+    def close(self, timeout: float) -> None:
+        """See `Sink.close`."""
+        if self._finished:
+            self._sink.put("bound")
+        self._sink.close(timeout)
+        self._writer.close()
+
+    def _work(self, queue: deque[str]) -> None:
+        count = len(queue)
+        names = dict.fromkeys(queue[at] for at in range(count))
+        for name in names:
+            if name.startswith("archived "):
+                self._writer.expire_soon(name.removeprefix("archived "))
+        logs = [log for name in names if (log := self._logs.get(name)) is not None]
+        while self._send(logs):
+            pass
+        if "bound" in names or len(self._finished) >= _BOUND_TASKS:
+            self._bound()
+        for _ in range(count):
+            queue.popleft()
+
+    def _send(self, logs: list[_Log]) -> bool:
+        """Send the next records of these attempts in one round trip; give whether there was anything to send."""
+        taken = [(log, parcel) for log in logs if (parcel := self._next(log)) is not None]
+        if not taken:
+            return False
+        try:
+            outcomes = self._writer.send([parcel for _, parcel in taken])
+        except BaseException:
+            for log, parcel in taken:
+                self._give_back(log, parcel.records)
+            raise
+        away = all(sent.error is not None for sent in outcomes)
+        for (log, parcel), sent in zip(taken, outcomes, strict=True):
+            self._settle(log, parcel, sent, away=away)
+        if away:
+            raise outcomes[0].error or RuntimeError("nothing could be sent")
+        return True
+
+    def _next(self, log: _Log) -> Parcel | None:
+        sent_before = self._writer.last_n(log.attempt.task_id, log.attempt.attempt) if log.resumed else 0
+        log.resumed = False
+        with self._lock:
+            records = log.outbox.take(_BATCH)
+        records = [record for record in records if record.n > sent_before] if sent_before else records
+        if not records:
+            return None
+        known = log.attempt if log.indexed < (1 if log.attempt.running else 2) else None
+        return Parcel(log.attempt.task_id, log.attempt.attempt, records, log.fresh, known)
+
+    def _settle(self, log: _Log, parcel: Parcel, sent: Sent, *, away: bool) -> None:
+        """Deal with what became of a parcel. A refusal while others got through is for good: a key that is no stream."""
+        left = parcel.records[sent.records :]
+        if left and sent.error is not None and not away:
+            with self._lock:
+                log.outbox.refuse(left)
+        elif left:
+            self._give_back(log, left)
+        log.fresh = sent.vanished or (log.fresh and not sent.records)
+        log.bytes += sum(len(record.text) + ENTRY_BYTES for record in parcel.records[: sent.records])
+        if parcel.known is not None:
+            log.indexed = 1 if parcel.known.running else 2
+        if not log.attempt.running and not log.outbox:
+            self._finish(log)
+
+    def _give_back(self, log: _Log, records: Sequence[Record]) -> None:
+        with self._lock:
+            log.outbox.give_back(records)
+
+    def _finish(self, log: _Log) -> None:
+        attempt = log.attempt
+        if log.indexed < 2:
+            self._writer.send([Parcel(attempt.task_id, attempt.attempt, [], True, attempt)])
+        self._logs.pop(attempt.attempt, None)
+        self._writer.forget(attempt.attempt)
+        if self._keep is not None:
+            self._finished.append((attempt.task_id, time.time(), log.bytes))
+
+    def _bound(self) -> None:
+        finished, self._bounded = list(self._finished), time.monotonic()
+        if finished and self._keep is not None:
+            self._writer.finish(finished, self._keep)
+            del self._finished[: len(finished)]

@@ -1,0 +1,171 @@
+"""The shipper's loop: from the journals of a worker's processes to the sinks, until worker and work are gone."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable
+from copy import copy
+from pathlib import Path
+
+from celery_livelog import journal, spool
+from celery_livelog.settings import Settings
+from celery_livelog.shipper.attempt import AttemptLog
+from celery_livelog.shipper.follow import Follower, Shown, process_alive, processes
+from celery_livelog.shipper.stores import Stores
+
+#: Seconds between two looks: at raw files, which cannot ring; at unfinished lines; at all else.
+_RAW_SECONDS, _PREVIEW_SECONDS, _IDLE_SECONDS = 0.01, 0.15, 0.5
+#: Seconds that a shipper whose worker is gone goes on trying; then the journals wait for the next worker's.
+_LEAVE_SECONDS = 60.0
+
+
+class Shipper:
+    """Ships one spool directory.
+
+    :param leaving: whether the worker is gone or going.
+    """
+
+    def __init__(self, directory: Path, settings: Settings, stores: Stores, leaving: Callable[[], bool]) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._stores = stores
+        self._leaving = leaving
+        self._doorbell = spool.Doorbell(directory)
+        self._followers: dict[str, Follower] = {}
+        self._owners: dict[str, Follower] = {}
+        self._archived: deque[str] = deque()
+        self._changed = 0
+        self._first_round = True
+        self._preview_at = 0.0
+        self._weighed_at = 0.0
+        self._over_budget = False
+        stores.archived = self._archived.append
+
+    def run(self) -> bool:
+        """Ship until all is done; give whether anything is left for another shipper."""
+        poll = select.poll()
+        poll.register(self._doorbell.fifo, select.POLLIN)
+        beat, deadline = 0, 0.0
+        while True:
+            beat += 1
+            self._doorbell.beat(beat)
+            if self.round():
+                continue
+            if self._leaving():
+                deadline = deadline or time.monotonic() + _LEAVE_SECONDS
+                if not self._followers and self._stores.idle:
+                    return False
+                if time.monotonic() > deadline:
+                    return True
+            self._doorbell.doze()
+            if not self.round():
+                poll.poll(1000 * self._patience())
+            self._doorbell.rouse()
+
+    def round(self) -> bool:
+        """Take all that is new to the sinks; give whether there was anything."""
+        busy = False
+        self._discover()
+        for follower in self._followers.values():
+            for shown in follower.read():
+                busy = True
+                self._show(follower, shown)
+        self._preview()
+        self._settle()
+        self._stores.tick()
+        self._first_round = False
+        return busy
+
+    def close(self) -> None:
+        """Let go of the journals; of those that are no longer needed, delete what is left."""
+        for follower in self._followers.values():
+            follower.close(delete=False)
+        self._doorbell.close()
+
+    def _discover(self) -> None:
+        changed = os.stat(self._directory).st_mtime_ns
+        if changed == self._changed:
+            return
+        self._changed = changed
+        for process in processes(self._directory) - self._followers.keys():
+            alive = lambda process=process: process_alive(self._directory, process, self._leaving)  # noqa: E731
+            self._followers[process] = Follower(self._directory, process, alive, self._full)
+
+    def _show(self, follower: Follower, shown: Shown) -> None:
+        if shown.raw and self._settings.tee:
+            self._stores.console(shown.stream, shown.raw)
+        log = shown.log
+        if log is None:
+            return
+        attempt = log.attempt
+        if attempt.attempt not in self._owners:
+            self._owners[attempt.attempt] = follower
+            self._stores.catalog(copy(attempt))
+        if shown.records:
+            self._stores.records(attempt, shown.records, resumed=self._first_round)
+        if log.ended:
+            self._stores.catalog(copy(attempt))
+            if log.silent:
+                self._archived.append(attempt.attempt)
+
+    def _preview(self) -> None:
+        """Show unfinished lines as they stand: a prompt, a progress bar."""
+        now = time.monotonic()
+        if now < self._preview_at:
+            return
+        self._preview_at = now + _PREVIEW_SECONDS
+        for log in self._logs():
+            if log.unfinished:
+                self._stores.previews(log.attempt, log.previews(time.time_ns()))
+
+    def _settle(self) -> None:
+        """Let go of what is where it belongs."""
+        while self._archived:
+            attempt = self._archived.popleft()
+            self._owners.pop(attempt).done(attempt)
+        for process, follower in list(self._followers.items()):
+            if follower.finished and not follower.needed:
+                follower.close(delete=True)
+                del self._followers[process]
+
+    def _patience(self) -> float:
+        if any(follower.has_raw_files and follower.logs for follower in self._followers.values()):
+            return _RAW_SECONDS
+        return _PREVIEW_SECONDS if any(log.unfinished for log in self._logs()) else _IDLE_SECONDS
+
+    def _logs(self) -> list[AttemptLog]:
+        return [log for follower in self._followers.values() for log in follower.logs]
+
+    def _full(self) -> bool:
+        """Whether the spool's budget is spent; weighed ten times a second at most."""
+        now = time.monotonic()
+        if now > self._weighed_at + 0.1:
+            self._weighed_at = now
+            self._over_budget = journal.spent(self._directory) > self._settings.spool_max_bytes
+        return self._over_budget
+
+
+def ship(directory: Path, settings: Settings, leaving: Callable[[], bool], console: tuple[int, int] = (1, 2)) -> None:
+    """Ship a spool directory to its end, and delete it unless something is left in it; nothing if another ships it.
+
+    :param console: the descriptors to which raw output is forwarded.
+    """
+    lock = spool.Lock(directory, spool.SHIPPER)
+    if not lock.take():
+        lock.release()
+        return
+    stores = Stores(settings, console)
+    shipper = Shipper(directory, settings, stores, leaving)
+    try:
+        left = shipper.run()
+    finally:
+        shipper.close()
+        stores.close()
+    lock.release()
+    if not left:
+        shutil.rmtree(directory, ignore_errors=True)
+

@@ -1,0 +1,138 @@
+"""The raw files of one process: takes what was written to descriptors 1 and 2 into copies that last, and frees the memory.
+
+A copy is a journal of the shipper's own, one per file of the process' journal. Each of its frames notes the place in
+that journal at which it stands, so that a shipper that starts anew puts everything into the same order and gives it the
+same numbers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import time_ns
+
+from celery_livelog import journal
+from celery_livelog.journal import STDERR, STDOUT, Frame, FrameReader
+
+_CHUNK = 256 * 1024
+_PAGE = 4096
+_PUNCH_HOLE_KEEP_SIZE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+
+
+class RawFile:
+    """One raw file: read from where we stand, then punched out. One that is gone was read to its end before."""
+
+    def __init__(self, path: str, stream: int) -> None:
+        self.path = Path(path)
+        self.stream = stream
+        #: Bytes of it that were taken.
+        self.offset = 0
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            self._fd = -1
+
+    def size(self) -> int:
+        """Bytes that were ever written to it."""
+        return os.fstat(self._fd).st_size if self._fd >= 0 else self.offset
+
+    def read(self, upto: int) -> Iterator[bytes]:
+        """What was written since, up to that size, in chunks; their memory is freed."""
+        start = self.offset
+        while self._fd >= 0 and self.offset < upto:
+            data = os.pread(self._fd, min(_CHUNK, upto - self.offset), self.offset)
+            if not data:
+                break
+            self.offset += len(data)
+            yield data
+        whole = self.offset // _PAGE * _PAGE
+        if self._fd >= 0 and self.offset > start and whole:
+            _punch(self._fd, whole)
+
+    def close(self, *, delete: bool) -> None:
+        """Let go of it; harmless when done twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if delete:
+            self.path.unlink(missing_ok=True)
+
+
+class RawCopy:
+    """What was written to the raw files while one file of the process' journal was written.
+
+    :param path: the copy; a shipper before this one may have left it.
+    :param full: whether the spool's budget is spent: then lines are counted instead of kept.
+    """
+
+    def __init__(self, path: Path, full: Callable[[], bool]) -> None:
+        self._path = path
+        self._full = full
+        self._fd = -1
+        self._kept: deque[tuple[int, Frame]] = deque()
+        if path.exists():
+            reader = FrameReader(path)
+            while frames := reader.read():
+                self._kept += [(frame.raw_out, frame) for _, frame in frames]
+            reader.close()
+
+    def take(self, files: list[RawFile], upto: tuple[int, int], at: int) -> Iterator[Frame]:
+        """What was written to the files up to these sizes; it stands before the journal's offset `at`."""
+        while self._kept and self._kept[0][0] <= at:
+            frame = self._kept.popleft()[1]
+            for file in files:
+                if file.stream == frame.stream:
+                    file.offset += frame.raw_err
+            yield frame
+        if self._kept:
+            return
+        for file in files:
+            for data in file.read(upto[file.stream - 1]):
+                yield self._keep(file.stream, data, at)
+
+    def close(self, *, delete: bool) -> None:
+        """Let go of the copy."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if delete:
+            self._path.unlink(missing_ok=True)
+
+    def _keep(self, stream: int, data: bytes, at: int) -> Frame:
+        """Append to the copy; `raw_out` is the place in the journal, `raw_err` the bytes taken from the raw file."""
+        kind, payload = journal.RAW, data
+        if self._full():
+            lines = data.count(b"\n")
+            kind, payload = journal.GAP, b'{"lines":%d,"reason":"overload"}' % lines if lines else b""
+        if self._fd < 0:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._fd = os.open(self._path, flags, 0o600)
+        now = time_ns()
+        os.write(self._fd, journal.frame(kind, stream, 0, now, (at, len(data)), payload))
+        return Frame(kind, stream, 0, 0, now, at, len(data), payload)
+
+
+def open_files(paths: dict[str, str]) -> list[RawFile]:
+    """The raw files that a FILES frame names."""
+    return [RawFile(paths["stdout"], STDOUT), RawFile(paths["stderr"], STDERR)]
+
+
+def _punch(fd: int, upto: int) -> None:
+    if _fallocate is not None:
+        _fallocate(fd, _PUNCH_HOLE_KEEP_SIZE, 0, upto)
+
+
+def _load_fallocate() -> Callable[[int, int, int, int], int] | None:
+    """Python has `posix_fallocate`, which cannot punch; where C has no ``fallocate`` the memory stays till the end."""
+    try:
+        function = ctypes.CDLL(None).fallocate64
+    except AttributeError:
+        return None
+    function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    return function  # type: ignore[no-any-return]
+
+
+_fallocate = _load_fallocate()

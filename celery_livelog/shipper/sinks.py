@@ -1,0 +1,70 @@
+"""A sink takes what the shipper has to a store, in its own thread, at its own pace, with its own back-off."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from celery_livelog.errors import complain
+
+T = TypeVar("T")
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+
+
+class Sink(Generic[T]):
+    """A queue and the thread that works it off.
+
+    :param name: what is written, for messages.
+    :param work: takes from the left of the queue what it has dealt with. When it raises, what it left is tried again
+        after a pause; the other sinks don't notice.
+    """
+
+    def __init__(self, name: str, work: Callable[[deque[T]], None]) -> None:
+        self._name = name
+        self._work = work
+        self._queue: deque[T] = deque()
+        self._wake = threading.Event()
+        self._closing = False
+        self._busy = False
+        self._thread = threading.Thread(target=self._run, name=f"livelog-{name}", daemon=True)
+        self._thread.start()
+
+    def put(self, item: T) -> None:
+        """Hand something over; never waits."""
+        self._queue.append(item)
+        self._wake.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was handed over is dealt with."""
+        return not self._queue and not self._busy
+
+    def close(self, timeout: float) -> None:
+        """Stop after the queue is empty or the time, in seconds, is over."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            self._busy = True
+            while self._queue:
+                try:
+                    self._work(self._queue)
+                    pause = _FIRST_PAUSE
+                except Exception as error:  # whatever a store raises: it must not end the thread
+                    complain(f"{self._name} cannot be written, trying again", error)
+                    self._wake.wait(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                    if self._closing:
+                        break
+            self._busy = False
+            if self._closing:
+                return

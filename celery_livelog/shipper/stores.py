@@ -1,0 +1,104 @@
+"""The sinks of a shipper, wired up: live stream, archive, catalog and the worker's console."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from celery_livelog.attempts import Attempt
+from celery_livelog.records import Record
+from celery_livelog.settings import Settings
+from celery_livelog.shipper.archiver import Archiver
+from celery_livelog.shipper.live import Live
+from celery_livelog.shipper.sinks import Sink
+from celery_livelog.stores.archive import Archive
+from celery_livelog.stores.catalog import Catalog
+from celery_livelog.stores.stream import StreamWriter
+
+_CATALOG_BATCH = 500
+#: Bytes of raw output that may wait for a console that is slow to take them; beyond that they are dropped there only.
+_CONSOLE_BYTES = 8 * 1024 * 1024
+_CLOSE_SECONDS = 3.0
+
+
+class Stores:
+    """Everything that a shipper writes to.
+
+    :param console: the descriptors to which raw output is forwarded.
+    """
+
+    def __init__(self, settings: Settings, console: tuple[int, int]) -> None:
+        #: Called with the id of an attempt whose log needs its journal no more.
+        self.archived: Callable[[str], None] = lambda attempt: None
+        self._live = None
+        if settings.redis_url is not None:
+            writer = StreamWriter(settings.redis_url, settings.key_prefix, settings.maxlen, settings.expires)
+            self._live = Live(writer, settings)
+        self._archiver = Archiver(Archive(settings.archive_url), settings.maxlen, self._when_archived)
+        self._rows = Catalog(settings.database_url)
+        self._catalog: Sink[Attempt] = Sink("the catalog", self._write_rows)
+        self._descriptors = console
+        self._console: Sink[tuple[int, bytes]] = Sink("the console", self._write_console)
+        self._console_bytes = 0
+
+    def records(self, attempt: Attempt, records: Sequence[Record], *, resumed: bool) -> None:
+        """Take records of an attempt; after its last one, `attempt` says how it ended."""
+        if self._live is not None:
+            self._live.put(attempt, records, resumed=resumed)
+        self._archiver.put(attempt, records)
+
+    def previews(self, attempt: Attempt, previews: Sequence[Record]) -> None:
+        """Take unfinished lines: for live viewers only."""
+        if self._live is not None:
+            self._live.put(attempt, previews, resumed=False)
+
+    def catalog(self, attempt: Attempt) -> None:
+        """Take what is known of an attempt now."""
+        self._catalog.put(attempt)
+
+    def console(self, stream: int, data: bytes) -> None:
+        """Take raw output for the worker's console."""
+        if self._console_bytes < _CONSOLE_BYTES:
+            self._console_bytes += len(data)
+            self._console.put((stream, data))
+
+    def tick(self) -> None:
+        """Called each round of the loop."""
+        if self._live is not None:
+            self._live.tick()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything is written; not asked of the console, which may be gone."""
+        return self._archiver.idle and self._catalog.idle and (self._live is None or self._live.idle)
+
+    def close(self) -> None:
+        """Stop all sinks, each after what it still holds or after some seconds."""
+        self._console.close(_CLOSE_SECONDS)
+        self._archiver.close(_CLOSE_SECONDS)
+        self._catalog.close(_CLOSE_SECONDS)
+        self._rows.close()
+        if self._live is not None:
+            self._live.close(_CLOSE_SECONDS)
+
+    def _when_archived(self, attempt: Attempt) -> None:
+        self._catalog.put(attempt)
+        if self._live is not None:
+            self._live.archived(attempt)
+        self.archived(attempt.attempt)
+
+    def _write_rows(self, queue: deque[Attempt]) -> None:
+        count = min(len(queue), _CATALOG_BATCH)
+        self._rows.write([queue[at] for at in range(count)])
+        for _ in range(count):
+            queue.popleft()
+
+    def _write_console(self, queue: deque[tuple[int, bytes]]) -> None:
+        stream, data = queue.popleft()
+        self._console_bytes -= len(data)
+        while data:
+            try:
+                data = data[os.write(self._descriptors[stream - 1], data) :]
+            except OSError:
+                return  # nobody is there to see it

@@ -1,0 +1,121 @@
+"""Celery's signals, connected to what livelog does at each. The only module that knows them.
+
+Every ``celery …`` command loads this file: it imports nothing that costs, and while ``livelog`` is off a process has these
+receivers and nothing else, no thread, no file, no other process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from celery import current_app, signals
+
+if TYPE_CHECKING:
+    from celery_livelog.lifecycle import Lifecycle
+
+_lifecycle: Lifecycle | None = None
+
+
+def connect() -> None:
+    """Connect all receivers. Harmless when done twice."""
+    for signal, receiver in _RECEIVERS.items():
+        signal.connect(receiver, weak=False, dispatch_uid=_uid(receiver))
+
+
+def disconnect() -> None:
+    """Undo `connect`, and end what was started in this process."""
+    global _lifecycle
+    for signal, receiver in _RECEIVERS.items():
+        signal.disconnect(receiver, dispatch_uid=_uid(receiver))
+    if _lifecycle is not None:
+        _lifecycle.stop()
+    _lifecycle = None
+
+
+def install(app: Any = None) -> None:
+    """Turn livelog on for programs that do not start through the ``celery`` command.
+
+    Needed for ``app.Worker()``, ``start_worker`` and eager tasks; harmless elsewhere and when done twice.
+
+    :param app: the Celery app; when given, its ``livelog`` switch is turned on too.
+    """
+    if app is not None:
+        app.conf.livelog = True
+    connect()
+
+
+def _of(app: Any) -> Lifecycle | None:
+    """What livelog keeps in this process, when it is on for `app`."""
+    global _lifecycle
+    if app.conf.get("livelog", False) is False:
+        return None
+    if _lifecycle is None:
+        from celery_livelog.lifecycle import Lifecycle  # late: see the module's docstring
+
+        _lifecycle = Lifecycle()
+    return _lifecycle
+
+
+def _worker_init(sender: Any, **_: Any) -> None:
+    """Main process of a worker, before it forks."""
+    lifecycle = _of(sender.app)
+    if lifecycle is not None:
+        lifecycle.start(sender.app)
+
+
+def _worker_process_init(**_: Any) -> None:
+    """A prefork child, or the main process of a solo worker: it runs one task at a time."""
+    lifecycle = _of(current_app)
+    if lifecycle is not None:
+        lifecycle.start_process(current_app)
+
+
+def _task_prerun(task_id: str, task: Any, **_: Any) -> None:
+    lifecycle = _of(task.app)
+    if lifecycle is not None:
+        lifecycle.begin(task_id, task)
+
+
+def _task_failure(sender: Any, exception: BaseException, **_: Any) -> None:
+    if _lifecycle is not None:
+        _lifecycle.note(sender.request, f"{type(exception).__name__}: {exception}")
+
+
+def _task_retry(request: Any, reason: Any, **_: Any) -> None:
+    if _lifecycle is not None:
+        _lifecycle.note(request, str(reason))
+
+
+def _task_postrun(task: Any, state: str | None = None, **_: Any) -> None:
+    """`state` is None when something other than an exception of the task's own unwound it."""
+    if _lifecycle is not None:
+        _lifecycle.end(task, state or "ABORTED")
+
+
+def _worker_process_shutdown(**_: Any) -> None:
+    """A prefork child leaves."""
+    if _lifecycle is not None:
+        _lifecycle.stop_process()
+
+
+def _worker_shutdown(**_: Any) -> None:
+    """The main process leaves."""
+    if _lifecycle is not None:
+        _lifecycle.stop()
+
+
+def _uid(receiver: Callable[..., None]) -> str:
+    return f"celery-livelog{receiver.__name__}"
+
+
+_RECEIVERS: dict[Any, Callable[..., None]] = {
+    signals.worker_init: _worker_init,
+    signals.worker_process_init: _worker_process_init,
+    signals.task_prerun: _task_prerun,
+    signals.task_failure: _task_failure,
+    signals.task_retry: _task_retry,
+    signals.task_postrun: _task_postrun,
+    signals.worker_process_shutdown: _worker_process_shutdown,
+    signals.worker_shutdown: _worker_shutdown,
+}

@@ -1,0 +1,179 @@
+"""The archive: complete logs, as compressed segments and a manifest for each attempt.
+
+Layout: ``tasks/<safe task id>/<attempt>/<first n>.jsonl.zst`` with ``manifest.json`` beside. A segment counts once the
+manifest names it. Knows neither Redis nor the catalog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from celery_livelog.errors import ArchiveError, complain
+from celery_livelog.records import Gap, encode
+from celery_livelog.stores import seekable
+from celery_livelog.stores.manifest import Manifest, Segment, attempt_path, safe_name
+from celery_livelog.stores.objects import Objects
+
+__all__ = ["Archive", "Manifest", "Segment", "safe_name"]
+
+#: Packed bytes that are fetched with the seek table from the end of a segment; few logs have more in all.
+END_BYTES = 64 * 1024
+#: Packed bytes that one read fetches from the middle of a segment.
+READ_BYTES = 128 * 1024
+#: Manifests that are fetched at once.
+CONCURRENCY = 16
+
+
+class _Mark(msgspec.Struct):
+    """The part of an encoded record that says where in its log it stands."""
+
+    n: int
+    timestamp: str
+    first: int | None = None
+
+    @property
+    def start(self) -> int:
+        """The first number that the record stands for: its own, but of a gap."""
+        return self.n if self.first is None else self.first
+
+
+_mark = msgspec.json.Decoder(_Mark).decode
+
+
+class Archive:
+    """The archive at a URL: ``file://``, ``s3://``, ``gs://``, ``az://`` or ``memory://``.
+
+    What writes is synchronous, for the shipper's own thread; what reads is asynchronous. All of it raises
+    `ArchiveError` when the store fails. Damage to a log is no error: it shows as a gap.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._objects = Objects(url)
+
+    def place(self, task_id: str, attempt: str) -> str:
+        """The URL of the folder of an attempt, for people and the catalog."""
+        return f"{self.url}{'' if self.url.endswith('/') else '/'}{attempt_path(task_id, attempt)}"
+
+    def put_segment(self, task_id: str, attempt: str, lines: Sequence[bytes], first: int, last: int) -> Segment:
+        """Store encoded records as one segment.
+
+        :param lines: the records in the order of their numbers, without newlines; at least one.
+        :param first: the number at which the first record starts.
+        :param last: the number of the last record.
+        :raises ArchiveError: also when the store does not give back what it was given.
+        """
+        data, starts = seekable.pack(lines)
+        name = f"{first}.jsonl.zst"
+        self._objects.put(f"{attempt_path(task_id, attempt)}/{name}", data)
+        return Segment(
+            name=name,
+            first=first,
+            last=last,
+            records=len(lines),
+            raw_bytes=sum(map(len, lines)) + len(lines),
+            size=len(data),
+            crc32=zlib.crc32(data),
+            frames=[_mark(lines[start]).start for start in starts],
+        )
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        """Store what the archive holds of an attempt now, in place of what it held before.
+
+        :raises ArchiveError: also when the store does not give back what it was given.
+        """
+        self._objects.put(f"{manifest.path}/manifest.json", manifest.to_json())
+
+    async def manifests(self, task_id: str) -> list[Manifest]:
+        """The manifests of a task's attempts in order of start, running ones too; damaged ones are left out."""
+        folders = await self._objects.folders(f"tasks/{safe_name(task_id)}")
+        limit = asyncio.Semaphore(CONCURRENCY)
+        found = await asyncio.gather(*(self._manifest(folder, limit) for folder in folders))
+        own = [manifest for manifest in found if manifest is not None and manifest.attempt.task_id == task_id]
+        return sorted(own, key=lambda manifest: (manifest.attempt.started, manifest.attempt.attempt))
+
+    async def read(self, manifest: Manifest, after: int = 0) -> AsyncIterator[list[bytes]]:
+        """Give the encoded records after number `after`, a frame at a time, and a gap for what is damaged or missing.
+
+        Fetches nothing before the frame in which they begin.
+        """
+        reached, moment = after, manifest.attempt.started
+        for segment in manifest.segments:
+            if segment.last <= after:
+                continue
+            async for start, frame in self._frames(f"{manifest.path}/{segment.name}", segment, after):
+                batch = _records(frame, reached)
+                if batch:
+                    mark = _mark(batch[-1])
+                    if start > reached + 1:
+                        batch.insert(0, _lost(reached + 1, start - 1, moment))
+                    yield batch
+                    reached, moment = mark.n, mark.timestamp
+        end = manifest.segments[-1].last if manifest.segments else 0
+        if reached < end:
+            yield [_lost(reached + 1, end, moment)]
+
+    async def tail(self, manifest: Manifest, count: int) -> int:
+        """The number after which the last `count` records start; 0 when there are not more than those."""
+        for segment in reversed(manifest.segments):
+            if count >= segment.records:
+                count -= segment.records
+            elif count <= 0 or segment.records == segment.last - segment.first + 1:
+                return segment.last - count
+            else:  # with gaps in it, only counting tells
+                alone = Manifest(attempt=manifest.attempt, segments=[segment])
+                starts = [_mark(line).start async for batch in self.read(alone, segment.first - 1) for line in batch]
+                return starts[-count:][0] - 1
+        return 0
+
+    async def _manifest(self, folder: str, limit: asyncio.Semaphore) -> Manifest | None:
+        """The manifest in `folder`; None when it is damaged, of another folder, or not there yet."""
+        path = f"{folder}/manifest.json"
+        async with limit:
+            text = await self._objects.get(path)
+        if text is None:
+            return None
+        try:
+            manifest = Manifest.from_json(text)
+        except ArchiveError as error:
+            complain("an attempt is left out", ArchiveError(f"{path} is {error}"))
+            return None
+        return manifest if manifest.path == folder else None
+
+    async def _frames(self, path: str, segment: Segment, after: int) -> AsyncIterator[tuple[int, bytes]]:
+        """The packed frames of a segment with the numbers they start at, from the one that holds `after` + 1."""
+        begin, data, offsets = await self._locate(path, segment.size)
+        index = max(0, bisect_right(segment.frames, after + 1) - 1)
+        for start, here, there in list(zip(segment.frames, offsets, offsets[1:], strict=False))[index:]:
+            if here < begin or there > begin + len(data):
+                end = min(max(there, here + READ_BYTES), offsets[-1])
+                begin, data = here, await self._objects.get_range(path, here, end)
+            yield start, data[here - begin : there - begin]
+
+    async def _locate(self, path: str, size: int) -> tuple[int, bytes, list[int]]:
+        """The end of a segment: the offset at which it begins, its bytes, and the offsets of all frames."""
+        begin = max(0, size - END_BYTES)
+        try:
+            data = await self._objects.get_range(path, begin, size)
+            return begin, data, seekable.offsets(data, size)
+        except ArchiveError:  # cut short, gone, or damaged at its end: what is left is found from the start
+            left = min(size, await self._objects.size(path))
+            data = await self._objects.get_range(path, 0, left) if left else b""
+            return 0, data, seekable.scan(data)
+
+
+def _records(frame: bytes, after: int) -> list[bytes]:
+    """The records of a frame with numbers above `after`; none when it is damaged."""
+    try:
+        return [line for line in seekable.unpack(frame) if _mark(line).n > after]
+    except (ArchiveError, msgspec.MsgspecError, ValueError):
+        return []
+
+
+def _lost(first: int, last: int, moment: str) -> bytes:
+    return encode(Gap(n=last, timestamp=moment, skipped=last - first + 1, first=first, last=last, reason="lost"))

@@ -1,0 +1,123 @@
+"""Bytes at paths: a folder, a bucket or this process's memory behind one URL. Knows nothing about logs.
+
+What is put is read back before it counts as stored, and everything that a store raises becomes one line.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
+
+from celery_livelog.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
+#: How long a remote store may fail before that is an error: the shipper has a back-off of its own.
+RETRY: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
+
+
+class Objects:
+    """The objects below ``file://``, ``s3://``, ``gs://``, ``az://`` or ``memory://``, which all of a process share.
+
+    Writes are synchronous, reads asynchronous. Each raises `ArchiveError` when the store fails.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._folder = _folder(url) if url.startswith("file:") else None
+
+    def put(self, path: str, data: bytes) -> None:
+        """Store `data` as a whole or not at all, in place of what was there.
+
+        :raises ArchiveError: also when the store then gives back anything else.
+        """
+        with _one_line(f"cannot store {path}"):
+            self._make_folder(path)
+            self._store.put(path, data, use_multipart=False)
+        with _one_line(f"cannot read back {path}"):
+            stored = self._store.get(path).bytes()
+        sent, found = (len(data), zlib.crc32(data)), (len(stored), zlib.crc32(stored))
+        if sent != found:
+            raise ArchiveError(
+                f"{path} came back from the store with {found[0]} bytes and CRC {found[1]:08x}; "
+                f"expected what was sent, {sent[0]} bytes and CRC {sent[1]:08x}"
+            )
+
+    async def folders(self, path: str) -> list[str]:
+        """The paths of the folders in the folder `path`; none when it does not exist."""
+        if not self._exists:
+            return []
+        with _one_line(f"cannot list {path}"):
+            return list((await self._store.list_with_delimiter_async(path))["common_prefixes"])
+
+    async def get(self, path: str) -> bytes | None:
+        """A whole object; None when there is none."""
+        with _one_line(f"cannot read {path}"):
+            try:
+                return bytes(await (await self._store.get_async(path)).bytes_async())
+            except FileNotFoundError:
+                return None
+
+    async def get_range(self, path: str, start: int, end: int) -> bytes:
+        """The bytes from `start` to before `end`, fewer when the object ends there."""
+        with _one_line(f"cannot read {path}"):
+            return bytes(await self._store.get_range_async(path, start=start, end=end))
+
+    async def size(self, path: str) -> int:
+        """The size of an object in bytes; 0 when there is none."""
+        with _one_line(f"cannot read {path}"):
+            try:
+                return (await self._store.head_async(path))["size"]
+            except FileNotFoundError:
+                return 0
+
+    @cached_property
+    def _store(self) -> ObjectStore:
+        if self._folder is not None:
+            return LocalStore(self._folder)
+        return _memory(self._url) if self._url.startswith("memory:") else from_url(self._url, retry_config=RETRY)
+
+    @property
+    def _exists(self) -> bool:
+        """Whether anything can have been put; reading makes no folder."""
+        return self._folder is None or self._folder.is_dir()
+
+    def _make_folder(self, path: str) -> None:
+        """Make the folder for an object: for this user alone, unless the user had made the top one for more."""
+        if self._folder is None:
+            return
+        mode = self._folder.stat().st_mode & 0o777 if self._folder.is_dir() else 0o700
+        missing = [folder for folder in (self._folder / path).parents if not folder.is_dir()]
+        for folder in reversed(missing):
+            folder.mkdir(mode, exist_ok=True)
+
+
+def _folder(url: str) -> Path:
+    folder = Path(unquote(url.removeprefix("file://")))
+    if not folder.is_absolute():
+        raise ArchiveError(f"{url} is not a folder for an archive; expected file:// and an absolute path")
+    return folder
+
+
+@cache
+def _memory(url: str) -> MemoryStore:
+    return MemoryStore()
+
+
+@contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    """Raise what a store raises as an error of one line; the stores add paragraphs for their developers."""
+    try:
+        yield
+    except (BaseError, OSError, ValueError) as error:
+        raise ArchiveError(f"{what}: {str(error).partition(chr(10))[0]}") from error
