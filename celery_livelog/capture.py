@@ -1,4 +1,4 @@
-"""What a task prints, on its way from ``sys.stdout`` and ``sys.stderr`` to the journal, and on to where it went before."""
+"""What a task prints, on its way from ``sys.stdout`` and ``sys.stderr`` to the journal and to where it went before."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import io
 import logging
 import sys
 from collections.abc import Iterable
+from threading import get_ident
+from types import FrameType
 from typing import Any
 
-from celery_livelog.logs import LogHandler
-from celery_livelog.writer import current
+from celery_livelog.writer import AttemptWriter, current
 
 _EMIT = logging.StreamHandler.emit.__code__
 
@@ -18,15 +19,14 @@ class Tee(io.TextIOBase):
     """Stands for ``sys.stdout`` or ``sys.stderr``: what a task writes is captured, and still goes where it went.
 
     :param inner: what stood there before.
-    :param console: where the text goes on to: `inner`, or the saved console when `inner` writes to a captured descriptor;
-        None: nowhere while a task runs.
+    :param console: where a task's text goes on to: `inner`, or the saved console when `inner` writes to a captured
+        descriptor, or None for nowhere.
     """
 
-    def __init__(self, inner: Any, stream: int, console: Any, logs: LogHandler | None) -> None:
+    def __init__(self, inner: Any, stream: int, console: Any) -> None:
         self.inner = inner
         self.console = console
         self._stream = stream
-        self._logs = logs
 
     def write(self, text: str, /) -> int:
         writer = current.get()
@@ -35,14 +35,16 @@ class Tee(io.TextIOBase):
             return len(text) if written is None else written
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        caller = sys._getframe(1)
-        if caller.f_code is not _EMIT:
-            writer.write(self._stream, text)
-        elif self._logs is None or not self._logs.take(caller.f_locals["record"]):
+        if not writer.taken or not self._is_log_record(writer, sys._getframe(1)):
             writer.write(self._stream, text)
         if self.console is not None:
             self.console.write(text)
         return len(text)
+
+    def _is_log_record(self, writer: AttemptWriter, caller: FrameType) -> bool:
+        """Whether `caller` is a log handler of the task's own that shows a record which is in the log already."""
+        taken = writer.taken.get(get_ident())
+        return taken is not None and caller.f_code is _EMIT and taken() is caller.f_locals["record"]
 
     def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
         for line in lines:

@@ -1,7 +1,7 @@
 """Descriptors 1 and 2 of a process that runs one task at a time: C code, ``os.write``, subprocesses.
 
-While a task runs they point at two append-only raw files: whoever writes never waits and never gets EPIPE, C code that
-prints under the GIL cannot deadlock, and nothing is lost with the process. The files' sizes place what was written among
+While a task runs they point at two append-only raw files: whoever writes never waits nor gets EPIPE, C code that prints
+under the GIL cannot deadlock, and nothing is lost with the process. The files' sizes place what was written among
 the journal's records. The shipper reads, forwards and punches them out.
 """
 
@@ -39,6 +39,7 @@ class Descriptors:
         self._process = process
         self._saved = {fd: os.dup(fd) for fd in (STDOUT, STDERR)}
         self._raw: dict[int, int] = {}
+        self._raw_out = self._raw_err = -1
         self._handed_out = False
         self._depth = 0
         #: Text streams on the saved descriptors, for what must not be captured twice.
@@ -67,7 +68,7 @@ class Descriptors:
 
     def sizes(self) -> tuple[int, int]:
         """How much was ever written to the raw files of stdout and stderr, in bytes."""
-        return os.lseek(self._raw[STDOUT], 0, os.SEEK_END), os.lseek(self._raw[STDERR], 0, os.SEEK_END)
+        return _lseek(self._raw_out, 0, _END), _lseek(self._raw_err, 0, _END)
 
     def writes_to_console(self, stream: Any) -> int:
         """The descriptor, 1 or 2, that a text stream writes to; else 0."""
@@ -107,6 +108,7 @@ class Descriptors:
             else:
                 self._raw[fd] = new
             paths[name] = str(path)
+        self._raw_out, self._raw_err = self._raw[STDOUT], self._raw[STDERR]
         self._handed_out = False
         return paths
 
@@ -146,5 +148,6 @@ def _stdio() -> list[ctypes.c_void_p]:
         return []
 
 
+_lseek, _END = os.lseek, os.SEEK_END  # looked up once: `sizes` is asked for every record
 _LIBC = ctypes.CDLL(None)
 _STDIO = _stdio()

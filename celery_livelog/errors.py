@@ -27,6 +27,10 @@ class ArchiveError(LivelogError):
     """Raised when an archived log cannot be stored, or is damaged."""
 
 
+class StoreError(LivelogError):
+    """Raised when Redis does not answer a reader."""
+
+
 _QUIET_SECONDS = 60.0
 _last_said: dict[str, float] = {}
 

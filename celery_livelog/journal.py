@@ -27,7 +27,7 @@ RAW = 8  # in a shipper's copy: bytes of a raw file
 STREAMS = ("", "stdout", "stderr", "log", "internal")
 STDOUT, STDERR, LOG_STREAM, INTERNAL = 1, 2, 3, 4
 
-#: crc32 of all that follows | magic | kind | stream | payload bytes | slot | channel | time in ns | raw sizes of stdout, stderr
+#: crc32 of all that follows | magic | kind | stream | payload bytes | slot | channel | time in ns | raw sizes
 _HEADER = struct.Struct("<IHBBIIIQQQ")
 _BODY = struct.Struct("<HBBIIIQQQ")
 _CRC = struct.Struct("<I")
@@ -76,7 +76,15 @@ class Journal:
         self.full = False
 
     def append(
-        self, kind: int, stream: int, slot: int, channel: int, raw: tuple[int, int], payload: bytes, *, force: bool = False
+        self,
+        kind: int,
+        stream: int,
+        slot: int,
+        channel: int,
+        raw: tuple[int, int],
+        payload: bytes,
+        *,
+        force: bool = False,
     ) -> bool:
         """Append one frame; give whether it is in the file. `force` writes beyond the budget: begins, gaps, ends."""
         if self._diverted:
@@ -193,7 +201,7 @@ class FrameReader:
 def parse(data: bytes, at: int = 0) -> tuple[list[tuple[int, Frame]], int, int]:
     """Read all whole frames of `data` from offset `at`.
 
-    :returns: the frames, each with its offset; the offset up to which all is read; bytes that were damaged and stepped over.
+    :returns: the frames, each with its offset; the offset up to which all is read; damaged bytes stepped over.
     """
     frames: list[tuple[int, Frame]] = []
     damaged = 0

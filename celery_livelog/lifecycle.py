@@ -139,7 +139,7 @@ def _warn(settings: Settings) -> None:
         logger.warning("%s has no effect in this version of celery-livelog", name)
     if settings.redis_url is None:
         logger.warning(
-            "livelog found no Redis, neither as livelog_redis_url nor as broker or result backend: logs are archived only"
+            "livelog has no Redis (livelog_redis_url, broker and result backend are none): logs are only archived"
         )
 
 

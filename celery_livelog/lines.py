@@ -17,13 +17,14 @@ WHOLE_LINE = 4 * 1024 * 1024
 class LineSplitter:
     """One stream of bytes on its way to lines."""
 
-    __slots__ = ("_at_start", "_limit", "_parts", "_size", "changed")
+    __slots__ = ("_at_start", "_limit", "_parts", "_redrawn", "_size", "changed")
 
     def __init__(self, limit: int = WHOLE_LINE) -> None:
         self._parts: list[bytes] = []
         self._size = 0
         self._limit = limit
         self._at_start = False  # a carriage return was the last thing seen: what comes next draws over
+        self._redrawn = False
         #: Whether the unfinished line has changed since `preview` was last read.
         self.changed = False
 
@@ -55,6 +56,11 @@ class LineSplitter:
         self.changed = False
         return _text(b"".join(self._parts))
 
+    @property
+    def redrawn(self) -> bool:
+        """Whether the unfinished line went back to its start, as those of progress bars do."""
+        return self._redrawn or self._at_start
+
     def _hold(self, data: bytes, lines: list[tuple[str, bool]]) -> None:
         """Keep `data` for the unfinished line; pieces of an overlong one leave at the limit."""
         first, *redrawn = data.split(b"\r")
@@ -68,6 +74,7 @@ class LineSplitter:
             return
         if self._at_start:
             self._take()
+            self._redrawn = True
         self.changed = True
         while self._size + len(segment) > self._limit:
             room = self._limit - self._size
@@ -82,7 +89,7 @@ class LineSplitter:
 
     def _take(self) -> str:
         line = b"".join(self._parts)
-        self._parts, self._size, self._at_start, self.changed = [], 0, False, False
+        self._parts, self._size, self._at_start, self._redrawn, self.changed = [], 0, False, False, False
         return _text(line)
 
 

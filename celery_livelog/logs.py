@@ -10,7 +10,7 @@ from celery_livelog.writer import current
 class LogHandler(logging.Handler):
     """Takes log records of tasks. Sits on the root logger and on ``celery.task``, which does not propagate."""
 
-    def handle(self, record: logging.LogRecord) -> bool:  # type: ignore[override]
+    def handle(self, record: logging.LogRecord) -> bool:
         """Take the record, without the handler's lock: a fork in another thread could leave it held for ever."""
         self.take(record)
         return True
@@ -27,12 +27,12 @@ class LogHandler(logging.Handler):
     def _message(self, record: logging.LogRecord) -> str:
         try:
             return self.format(record)
-        except Exception:  # the record's own arguments do not fit; the console's handler tells its author
+        except Exception:  # noqa: BLE001 - the record's own arguments do not fit; the console's handler tells its author
             return f"{record.msg!r} {record.args!r}"
 
 
 def _is_celerys_own(record: logging.LogRecord) -> bool:
-    """``celery.redirected`` is a print on its way to the console; ``celery.app.trace`` tells of the task from outside."""
+    """``celery.redirected`` is a print on its way to the console; ``celery.app.trace`` sees the task from outside."""
     return record.name == "celery.redirected" or (record.name == "celery.app.trace" and record.levelno <= logging.INFO)
 
 

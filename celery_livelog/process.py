@@ -95,7 +95,7 @@ class Capture:
         for name, stream in (("stdout", STDOUT), ("stderr", STDERR)):
             inner = getattr(sys, name)
             if name in self._settings.capture and inner is not None and not isinstance(inner, Tee):
-                tee = Tee(inner, stream, self._onward(inner), self._logs)
+                tee = Tee(inner, stream, self._onward(inner))
                 self._tees[stream] = tee
                 setattr(sys, name, tee)
         if self._logs is None:

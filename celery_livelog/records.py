@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
-from typing import Any, Union
+from typing import Any
 
 import msgspec
 
@@ -167,8 +167,8 @@ class Partial(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="parti
         return self.line
 
 
-Record = Union[Line, StageStart, StageProgress, StageComplete, StageError, Trace, Gap, End, Partial]
-StageEvent = Union[StageStart, StageProgress, StageComplete, StageError, Trace]
+StageEvent = StageStart | StageProgress | StageComplete | StageError | Trace
+Record = Line | StageEvent | Gap | End | Partial
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Record).decode

@@ -131,7 +131,9 @@ class Settings:
                     raise SettingsError(f"{name} is {_shown(name, value)}; expected {error}") from None
         for name in _PROTECTIVE:
             if given.get(name):
-                raise SettingsError(f"livelog_{name} is set; this version cannot honour it: remove it or leave livelog off")
+                raise SettingsError(
+                    f"livelog_{name} is set; this version cannot honour it: remove it or leave livelog off"
+                )
         return cls(**_with_derived(given, conf))
 
     def without_effect(self) -> list[str]:

@@ -1,7 +1,7 @@
 """Celery's signals, connected to what livelog does at each. The only module that knows them.
 
-Every ``celery …`` command loads this file: it imports nothing that costs, and while ``livelog`` is off a process has these
-receivers and nothing else, no thread, no file, no other process.
+Every ``celery …`` command loads this file: it imports nothing that costs, and while ``livelog`` is off a process has
+these receivers and nothing else, no thread, no file, no other process.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ _PULSE = slice(8, 16)
 
 
 class Doorbell:
-    """Wakes the shipper when it sleeps; costs one look at a mapped byte while it is awake. Never blocks, never raises."""
+    """Wakes the shipper when it sleeps; awake, it costs a look at a mapped byte. Never blocks, never raises."""
 
     def __init__(self, directory: Path) -> None:
         self._fifo = os.open(directory / "doorbell", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,4 +1,4 @@
-"""Stages of a task: named, numbered steps that leave events among the log's lines. Outside a task they only run your code."""
+"""Stages of a task: named, numbered steps that leave events in its log. Outside a task they only run your code."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 #: Seconds between two progress events of a stage: more often than a person can follow.
 _PROGRESS_SECONDS = 0.1
+#: Bytes of an event; of a result or data beyond that, only the first characters are kept.
+_EVENT_BYTES = 1024 * 1024
+_SHOWN_OF_LARGE = 10_000
 
 
-class stage:  # noqa: N801: reads as a statement, ``with stage("Fetch"):``, and as a decorator
+class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and as a decorator
     """A step of a task: ``with stage("Fetch", pending=120) as s:`` or ``@stage("Compile")`` on a function.
 
     An exception ends the stage as failed and goes on unchanged.
@@ -110,5 +113,10 @@ class stage:  # noqa: N801: reads as a statement, ``with stage("Fetch"):``, and 
         self._write({"type": kind, "stage": self.number, "name": self.name, **what})
 
     def _write(self, event: dict[str, Any]) -> None:
-        if self._writer is not None and not self._writer.ended:
-            self._writer.event(json.dumps(event, default=repr).encode())
+        if self._writer is None or self._writer.ended:
+            return
+        payload = json.dumps(event, default=repr).encode()
+        if len(payload) > _EVENT_BYTES:
+            large = {key: repr(value)[:_SHOWN_OF_LARGE] for key, value in event.items() if key in ("result", "data")}
+            payload = json.dumps({**event, **large}, default=repr).encode()
+        self._writer.event(payload)

@@ -1,4 +1,4 @@
-"""Threads and executors that a task starts belong to it: they carry `writer.current`, and nothing else of its context."""
+"""Threads and executors that a task starts belong to it: they carry `writer.current` and nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def uninstall() -> None:
     if threading.Thread.start is _carrying_start:
         threading.Thread.start = _start  # type: ignore[method-assign]
     if ThreadPoolExecutor.submit is _carrying_submit:
-        ThreadPoolExecutor.submit = _submit  # type: ignore[assignment, method-assign]
+        ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign]
 
 
 def _within(writer: AttemptWriter, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,7 +47,7 @@ def _carrying_start(self: threading.Thread) -> None:
     _start(self)
 
 
-@wraps(_submit)
+@wraps(_submit)  # type: ignore[arg-type]
 def _carrying_submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
     writer = current.get()
     return _submit(self, fn if writer is None else _within(writer, fn), *args, **kwargs)

@@ -1,7 +1,7 @@
 """Appends what one attempt writes to its process' journal. No lock, no network, no exception of ours.
 
-`current` says which attempt the running code belongs to; it is a context variable, so asyncio tasks carry it by themselves
-and threads through `celery_livelog.threads`.
+`current` says which attempt the running code belongs to; it is a context variable, so asyncio tasks carry it by
+themselves and threads through `celery_livelog.threads`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ current: ContextVar[AttemptWriter | None] = ContextVar("livelog_attempt", defaul
 _HOLD = 8192
 #: Characters that go into one frame: far below what a frame may hold, in any encoding.
 _FRAME_CHARACTERS = 1024 * 1024
+#: Characters of a logged message that go into one frame; a longer one continues in the next, on a line of its own.
+_LOG_CHARACTERS = 2 * _FRAME_CHARACTERS
 
 
 class AttemptWriter:
@@ -36,7 +38,8 @@ class AttemptWriter:
         self._raw = raw
         self._held: dict[tuple[int, int], str] = {}
         self._lost = 0
-        self._taken: dict[int, weakref.ref[logging.LogRecord]] = {}
+        #: The log record that each thread had taken last.
+        self.taken: dict[int, weakref.ref[logging.LogRecord]] = {}
         #: How the attempt failed, as far as is known before its end.
         self.reason = ""
         self.ended = False
@@ -45,51 +48,55 @@ class AttemptWriter:
 
     def write(self, stream: int, text: str) -> None:
         """Take text of a stream; whole lines go at once, the start of a line waits for its rest."""
-        key = (stream, get_ident())
-        if self._held:
-            text = self._held.pop(key, "") + text
-        end = text.rfind("\n") + 1
-        if end != len(text):
-            if len(text) - end > _HOLD:
-                end = len(text)
-            else:
-                self._held[key] = text[end:]
+        thread = get_ident()
+        held = self._held.pop((stream, thread), None) if self._held else None
+        if held is not None:
+            text = held + text
+        if text[-1:] != "\n":
+            end = text.rfind("\n") + 1
+            if len(text) - end < _HOLD:
+                self._held[stream, thread] = text[end:]
                 if not end:
                     return
                 text = text[:end]
-        for start in range(0, end, _FRAME_CHARACTERS):
-            self._append(stream, key[1], _encoded(text[start : start + _FRAME_CHARACTERS]))
+        if len(text) <= _FRAME_CHARACTERS:
+            self._put(journal.TEXT, stream, thread & 0xFFFFFFFF, _encoded(text))
+        else:
+            for start in range(0, len(text), _FRAME_CHARACTERS):
+                part = text[start : start + _FRAME_CHARACTERS]
+                self._put(journal.TEXT, stream, thread & 0xFFFFFFFF, _encoded(part))
 
     def write_bytes(self, stream: int, data: bytes) -> None:
         """Take bytes of a stream, such as those for ``sys.stdout.buffer``."""
         self.flush(stream)
         for start in range(0, len(data), _FRAME_CHARACTERS):
-            self._append(stream, get_ident(), data[start : start + _FRAME_CHARACTERS])
+            part = data[start : start + _FRAME_CHARACTERS]
+            self._put(journal.TEXT, stream, get_ident() & 0xFFFFFFFF, part)
 
     def flush(self, stream: int) -> None:
         """Let the unfinished line of the calling thread go."""
-        key = (stream, get_ident())
-        if key in self._held:
-            text = self._held.pop(key, "")
-            if text:
-                self._append(stream, key[1], _encoded(text))
+        thread = get_ident()
+        text = self._held.pop((stream, thread), "")
+        if text:
+            self._put(journal.TEXT, stream, thread & 0xFFFFFFFF, _encoded(text))
 
     def log(self, level: str, logger: str, message: str) -> None:
         """Take a logged message."""
-        payload = _encoded(f"{level}\0{logger}\0{message[: 8 * _FRAME_CHARACTERS // 4]}")
-        self._put(journal.LOG, journal.LOG_STREAM, 0, payload, message.count("\n") + 1)
+        for start in range(0, len(message) or 1, _LOG_CHARACTERS):
+            payload = _encoded(f"{level}\0{logger}\0{message[start : start + _LOG_CHARACTERS]}")
+            self._put(journal.LOG, journal.LOG_STREAM, 0, payload, one_more=1)
 
     def event(self, payload: bytes) -> None:
         """Take a stage event or trace: JSON without n and timestamp."""
-        self._put(journal.EVENT, journal.INTERNAL, 0, payload, 1)
+        self._put(journal.EVENT, journal.INTERNAL, 0, payload, one_more=1)
 
     def takes(self, record: logging.LogRecord) -> bool:
         """Whether this log record is new here; a record that passes several handlers is taken once."""
         thread = get_ident()
-        taken = self._taken.get(thread)
+        taken = self.taken.get(thread)
         if taken is not None and taken() is record:
             return False
-        self._taken[thread] = weakref.ref(record)
+        self.taken[thread] = weakref.ref(record)
         return True
 
     def forget_held(self) -> None:
@@ -99,20 +106,17 @@ class AttemptWriter:
     def end(self, payload: bytes) -> None:
         """Write what is held and how the attempt ended; what comes later is not of this attempt."""
         for (stream, thread), text in list(self._held.items()):
-            self._append(stream, thread, _encoded(text))
+            self._put(journal.TEXT, stream, thread & 0xFFFFFFFF, _encoded(text))
         self._held.clear()
         self._admit_loss()
         self.ended = True
         self._journal.append(journal.END, 0, self._slot, 0, self._raw(), payload, force=True)
 
-    def _append(self, stream: int, thread: int, payload: bytes) -> None:
-        self._put(journal.TEXT, stream, thread & 0xFFFFFFFF, payload, payload.count(b"\n"))
-
-    def _put(self, kind: int, stream: int, channel: int, payload: bytes, lines: int) -> None:
+    def _put(self, kind: int, stream: int, channel: int, payload: bytes, one_more: int = 0) -> None:
         if self._lost and not self._journal.full:
             self._admit_loss()
         if not self._journal.append(kind, stream, self._slot, channel, self._raw(), payload):
-            self._lost += lines
+            self._lost += payload.count(b"\n") + one_more
 
     def _admit_loss(self) -> None:
         lost, self._lost = self._lost, 0

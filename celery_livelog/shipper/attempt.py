@@ -1,4 +1,4 @@
-"""One attempt on its way from frames to numbered records. Pure: the same frames give the same records, whenever read."""
+"""One attempt on its way from frames to numbered records. Pure: the same frames always give the same records."""
 
 from __future__ import annotations
 
@@ -83,7 +83,13 @@ class AttemptLog:
     def previews(self, time: int) -> list[Partial]:
         """The unfinished lines that have changed since they were last asked for."""
         return [
-            Partial(n=self.n + 1, timestamp=utc(time), stream=STREAMS[stream], line=splitter.preview())
+            Partial(
+                n=self.n + 1,
+                timestamp=utc(time),
+                stream=STREAMS[stream],
+                line=splitter.preview(),
+                redrawn=splitter.redrawn,
+            )
             for (stream, _), splitter in self._splitters.items()
             if splitter.changed
         ]
@@ -94,7 +100,12 @@ class AttemptLog:
         return any(splitter.changed for splitter in self._splitters.values())
 
     def _lines(
-        self, lines: list[tuple[str, bool]], stream: str, timestamp: str, level: str | None = None, logger: str | None = None
+        self,
+        lines: list[tuple[str, bool]],
+        stream: str,
+        timestamp: str,
+        level: str | None = None,
+        logger: str | None = None,
     ) -> list[Record]:
         first = self.n + 1
         self.n += len(lines)
@@ -114,7 +125,7 @@ class AttemptLog:
 
     def _event(self, event: dict[str, Any], timestamp: str) -> list[Record]:
         self.n += 1
-        kind, stage = event["type"], event.get("stage")
+        kind, stage = event["type"], event.get("stage", 0)
         if kind == "stage_start":
             self._stages.append(stage)
         elif kind in ("stage_complete", "stage_error") and stage in self._stages:

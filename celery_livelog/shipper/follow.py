@@ -123,13 +123,13 @@ class Follower:
             sizes = self._sizes()
             while frames := part.reader.read():
                 for at, frame in frames:
-                    yield from self._raw(part, (frame.raw_out, frame.raw_err), at)
+                    yield from self._raw(part, (frame.raw_out, frame.raw_err), at, frame.time)
                     if frame.kind == journal.FILES:
                         self._switch(frame)
                         sizes = (0, 0)
                     else:
                         yield from self._record(part, frame)
-            yield from self._raw(part, sizes, part.reader.offset)
+            yield from self._raw(part, sizes, part.reader.offset, time_ns())
             if not there_is_more:
                 return
             self._sequence += 1
@@ -154,9 +154,9 @@ class Follower:
             del self._slots[frame.slot]
             self._running.remove(frame.slot)
 
-    def _raw(self, part: Part, upto: tuple[int, int], at: int) -> Iterator[Shown]:
+    def _raw(self, part: Part, upto: tuple[int, int], at: int, before: int) -> Iterator[Shown]:
         """Raw bytes belong to the task that the process runs; of nested ones, to the innermost."""
-        for frame in part.copy.take(self._files, upto, at):
+        for frame in part.copy.take(self._files, upto, at, before):
             log = self._slots.get(self._running[-1]) if self._running else None
             records = log.feed(frame) if log is not None and frame.payload else []
             yield Shown(log, records, frame.stream, frame.payload if frame.kind == journal.RAW else b"")
@@ -197,7 +197,11 @@ def processes(directory: Path) -> set[str]:
 
 
 def _sequences(directory: Path, process: str) -> list[int]:
-    return [int(name.split(".")[1]) for name in os.listdir(directory) if name.startswith(process + ".") and name.endswith(".journal")]
+    return [
+        int(name.split(".")[1])
+        for name in os.listdir(directory)
+        if name.startswith(process + ".") and name.endswith(".journal")
+    ]
 
 
 def process_alive(directory: Path, process: str, leaving: Callable[[], bool]) -> bool:

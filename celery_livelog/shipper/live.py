@@ -125,7 +125,7 @@ class Live:
         return Parcel(log.attempt.task_id, log.attempt.attempt, records, log.fresh, known)
 
     def _settle(self, log: _Log, parcel: Parcel, sent: Sent, *, away: bool) -> None:
-        """Deal with what became of a parcel. A refusal while others got through is for good: a key that is no stream."""
+        """Deal with what became of a parcel. Refused while others got through, it is lost: its key is no stream."""
         left = parcel.records[sent.records :]
         if left and sent.error is not None and not away:
             with self._lock:

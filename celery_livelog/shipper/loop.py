@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import shutil
 import time
@@ -87,7 +86,7 @@ class Shipper:
         self._doorbell.close()
 
     def _discover(self) -> None:
-        changed = os.stat(self._directory).st_mtime_ns
+        changed = self._directory.stat().st_mtime_ns
         if changed == self._changed:
             return
         self._changed = changed
@@ -168,4 +167,3 @@ def ship(directory: Path, settings: Settings, leaving: Callable[[], bool], conso
     lock.release()
     if not left:
         shutil.rmtree(directory, ignore_errors=True)
-

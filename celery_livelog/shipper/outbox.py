@@ -64,11 +64,16 @@ class Outbox:
         if isinstance(record, Partial):
             last, first = record.n - 1, first if first is not None else record.n
         else:
-            last, first = record.n, first if first is not None else record.first if isinstance(record, Gap) else record.n
+            last, first = (
+                record.n,
+                first if first is not None else record.first if isinstance(record, Gap) else record.n,
+            )
         if self._waiting and isinstance(follower := self._waiting[0], Gap):
             last = follower.last
             self._bytes -= len(self._waiting.popleft().text)
         if last >= first:
-            gap = Gap(n=last, timestamp=record.timestamp, skipped=last - first + 1, first=first, last=last, reason=reason)
+            gap = Gap(
+                n=last, timestamp=record.timestamp, skipped=last - first + 1, first=first, last=last, reason=reason
+            )
             self._waiting.appendleft(gap)
             self._bytes += len(gap.text)

@@ -1,4 +1,4 @@
-"""The raw files of one process: takes what was written to descriptors 1 and 2 into copies that last, and frees the memory.
+"""The raw files of one process: what was written to descriptors 1 and 2 goes into copies that last.
 
 A copy is a journal of the shipper's own, one per file of the process' journal. Each of its frames notes the place in
 that journal at which it stands, so that a shipper that starts anew puts everything into the same order and gives it the
@@ -79,8 +79,8 @@ class RawCopy:
                 self._kept += [(frame.raw_out, frame) for _, frame in frames]
             reader.close()
 
-    def take(self, files: list[RawFile], upto: tuple[int, int], at: int) -> Iterator[Frame]:
-        """What was written to the files up to these sizes; it stands before the journal's offset `at`."""
+    def take(self, files: list[RawFile], upto: tuple[int, int], at: int, before: int) -> Iterator[Frame]:
+        """What was written to the files up to these sizes, before a time in ns; it stands before the offset `at`."""
         while self._kept and self._kept[0][0] <= at:
             frame = self._kept.popleft()[1]
             for file in files:
@@ -91,7 +91,7 @@ class RawCopy:
             return
         for file in files:
             for data in file.read(upto[file.stream - 1]):
-                yield self._keep(file.stream, data, at)
+                yield self._keep(file.stream, data, at, min(before, time_ns()))
 
     def close(self, *, delete: bool) -> None:
         """Let go of the copy."""
@@ -101,7 +101,7 @@ class RawCopy:
         if delete:
             self._path.unlink(missing_ok=True)
 
-    def _keep(self, stream: int, data: bytes, at: int) -> Frame:
+    def _keep(self, stream: int, data: bytes, at: int, now: int) -> Frame:
         """Append to the copy; `raw_out` is the place in the journal, `raw_err` the bytes taken from the raw file."""
         kind, payload = journal.RAW, data
         if self._full():
@@ -110,7 +110,6 @@ class RawCopy:
         if self._fd < 0:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             self._fd = os.open(self._path, flags, 0o600)
-        now = time_ns()
         os.write(self._fd, journal.frame(kind, stream, 0, now, (at, len(data)), payload))
         return Frame(kind, stream, 0, 0, now, at, len(data), payload)
 
@@ -132,7 +131,7 @@ def _load_fallocate() -> Callable[[int, int, int, int], int] | None:
     except AttributeError:
         return None
     function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 _fallocate = _load_fallocate()

@@ -59,7 +59,7 @@ class Sink(Generic[T]):
                 try:
                     self._work(self._queue)
                     pause = _FIRST_PAUSE
-                except Exception as error:  # whatever a store raises: it must not end the thread
+                except Exception as error:  # noqa: BLE001 - whatever a store raises: it must not end the thread
                     complain(f"{self._name} cannot be written, trying again", error)
                     self._wake.wait(pause)
                     pause = min(2 * pause, _LONGEST_PAUSE)

@@ -6,7 +6,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from sqlalchemy.exc import DataError
+
 from celery_livelog.attempts import Attempt
+from celery_livelog.errors import complain
 from celery_livelog.records import Record
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.archiver import Archiver
@@ -90,9 +93,21 @@ class Stores:
 
     def _write_rows(self, queue: deque[Attempt]) -> None:
         count = min(len(queue), _CATALOG_BATCH)
-        self._rows.write([queue[at] for at in range(count)])
+        rows = [queue[at] for at in range(count)]
+        try:
+            self._rows.write(rows)
+        except DataError:
+            self._write_singly(rows)
         for _ in range(count):
             queue.popleft()
+
+    def _write_singly(self, rows: Sequence[Attempt]) -> None:
+        """One row that the database will never take must not keep the others out."""
+        for row in rows:
+            try:
+                self._rows.write([row])
+            except DataError as error:
+                complain("the catalog refuses a row", error)
 
     def _write_console(self, queue: deque[tuple[int, bytes]]) -> None:
         stream, data = queue.popleft()

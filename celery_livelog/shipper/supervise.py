@@ -35,7 +35,11 @@ class Supervisor(Protocol):
 
 def supervisor(directory: Path, settings: Settings) -> Supervisor:
     """The supervisor that ``livelog_shipper`` asks for."""
-    return ProcessSupervisor(directory, settings) if settings.shipper == "process" else ThreadSupervisor(directory, settings)
+    return (
+        ProcessSupervisor(directory, settings)
+        if settings.shipper == "process"
+        else ThreadSupervisor(directory, settings)
+    )
 
 
 class ProcessSupervisor:

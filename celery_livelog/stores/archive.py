@@ -10,6 +10,7 @@ import asyncio
 import zlib
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -149,7 +150,7 @@ class Archive:
         """The packed frames of a segment with the numbers they start at, from the one that holds `after` + 1."""
         begin, data, offsets = await self._locate(path, segment.size)
         index = max(0, bisect_right(segment.frames, after + 1) - 1)
-        for start, here, there in list(zip(segment.frames, offsets, offsets[1:], strict=False))[index:]:
+        for start, (here, there) in list(zip(segment.frames, pairwise(offsets), strict=False))[index:]:
             if here < begin or there > begin + len(data):
                 end = min(max(there, here + READ_BYTES), offsets[-1])
                 begin, data = here, await self._objects.get_range(path, here, end)

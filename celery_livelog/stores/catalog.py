@@ -38,8 +38,9 @@ _FIELDS = [_ATTEMPTS.c[name] for name in (*Attempt.__struct_fields__, "verbatim"
 
 
 class Catalog:
-    """The catalog in the database at `url`; the tables are made when first used, so that an absent database
-    is an error of that use and not of this constructor.
+    """The catalog in the database at `url`.
+
+    The tables are made at the first use: that a database is absent is an error of a use, not of the constructor.
 
     :raises SettingsError: when `url` cannot be used, or its driver is not installed.
     """

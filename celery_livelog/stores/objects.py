@@ -5,6 +5,7 @@ What is put is read back before it counts as stored, and everything that a store
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,9 +115,17 @@ def _memory(url: str) -> MemoryStore:
     return MemoryStore()
 
 
+@cache
+def _first_user() -> int:
+    """The process that used a store first; the threads of all stores are its own."""
+    return os.getpid()
+
+
 @contextmanager
 def _one_line(what: str) -> Iterator[None]:
     """Raise what a store raises as an error of one line; the stores add paragraphs for their developers."""
+    if _first_user() != os.getpid():  # it would wait for ever
+        raise ArchiveError(f"{what}: forked from a process that had used an archive; expected one started afresh")
     try:
         yield
     except (BaseError, OSError, ValueError) as error:

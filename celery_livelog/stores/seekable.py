@@ -68,7 +68,7 @@ def unpack(frame: bytes) -> list[bytes]:
         if not 0 < claimed <= FRAME_LIMIT:
             raise ArchiveError(f"a frame claims to hold {claimed} bytes; expected at most {FRAME_LIMIT}")
         decompressor = zstd.ZstdDecompressor(options=_UNPACKING)
-        raw = decompressor.decompress(frame, claimed + 1)
+        raw: bytes = decompressor.decompress(frame, claimed + 1)
     except zstd.ZstdError as error:
         raise ArchiveError(f"a frame is damaged: {error}") from error
     if not decompressor.eof or len(raw) != claimed:

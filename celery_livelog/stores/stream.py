@@ -96,7 +96,7 @@ class StreamWriter:
         self._redis.expire(self._key(task_id), GRACE_SECONDS)
 
     def finish(self, finished: Iterable[tuple[str, float, int]], keep: int) -> None:
-        """Note finished tasks (id, time of end, bytes) and delete the streams, oldest first, beyond `keep` and 64 MiB."""
+        """Note finished tasks (id, time of end, bytes); delete the oldest streams beyond `keep` and 64 MiB."""
         ended, sizes = self._key(":finished", own=True), self._key(":sizes", own=True)
         pipeline = self._redis.pipeline(transaction=False)
         for task_id, time, size in finished:
@@ -179,14 +179,18 @@ class StreamReader:
         """New entries of several tasks, each after its entry id; waits `BLOCK_SECONDS` for the first."""
         keys = {stream_key(self._prefix, task_id): task_id for task_id in after}
         streams: Any = {key: after[task_id] or "0-0" for key, task_id in keys.items()}
-        answer = await self._redis.xread(streams, count=count, block=int(BLOCK_SECONDS * 1000))
+        answer: Any = await self._redis.xread(streams, count=count, block=int(BLOCK_SECONDS * 1000))
         pairs = answer.items() if isinstance(answer, dict) else answer or ()
         return {keys[key]: _parsed(_flat(entries)) for key, entries in pairs}
+
+    async def newest(self, task_id: str, count: int) -> list[tuple[str, str, Record]]:
+        """The last `count` entries, newest first."""
+        return _parsed(await self._redis.xrevrange(stream_key(self._prefix, task_id), count=count))
 
     async def recent(self, limit: int) -> list[Attempt]:
         """The last beginnings and endings of attempts, newest first."""
         index = stream_key(self._prefix, ":index", own=True)
-        entries = await self._redis.xrevrange(index, count=limit)
+        entries: Any = await self._redis.xrevrange(index, count=limit)
         return [attempt for _, fields in entries if (attempt := _attempt(fields)) is not None]
 
     async def close(self) -> None:
@@ -256,7 +260,11 @@ def _parsed(entries: Any) -> list[tuple[str, str, Record]]:
 
 def _flat(entries: Any) -> Any:
     """RESP3 wraps a stream's entries in one more list."""
-    return entries[0] if entries and isinstance(entries[0], list) and entries[0] and isinstance(entries[0][0], (list, tuple)) else entries
+    return (
+        entries[0]
+        if entries and isinstance(entries[0], list) and entries[0] and isinstance(entries[0][0], (list, tuple))
+        else entries
+    )
 
 
 def _attempt(fields: Mapping[str, str]) -> Attempt | None:

@@ -1,0 +1,111 @@
+"""One reading of one task's log: what the archive has, what the stream has beyond it, and what comes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from itertools import groupby
+
+from celery_livelog.hub import Entry
+from celery_livelog.merge import Batch, Merge
+from celery_livelog.records import FINAL_STATES, Cursor, Partial, decode
+from celery_livelog.sources import Sources
+from celery_livelog.stores.archive import Manifest
+
+_READ = 1000
+
+
+class Reading:
+    """A place in a task's log that only goes forward.
+
+    :param attempts: the ids of the attempts known so far, in order of start; others join as they show up.
+    """
+
+    def __init__(self, sources: Sources, task_id: str, attempts: list[str]) -> None:
+        self._sources = sources
+        self._task_id = task_id
+        self._merge = Merge()
+        self._last_id = ""
+        for name in attempts:
+            self._merge.of(name)
+
+    async def start_after(self, cursor: Cursor) -> None:
+        """Start behind a cursor: attempts before its own are over, those after it are read from their start."""
+        if cursor.attempt not in self._merge.attempts:
+            return
+        extents = await self._extents()
+        for name, progress in self._merge.attempts.items():
+            if name == cursor.attempt:
+                progress.n = cursor.n
+                return
+            progress.n = extents.get(name, 0)
+
+    async def start_before_end(self, tail: int) -> None:
+        """Start so that the last `tail` records are read; ends of attempts are not counted."""
+        extents = await self._extents()
+        ended = await self._ended()
+        for name, progress in reversed(self._merge.attempts.items()):
+            size = extents.get(name, 0)
+            countable = max(0, size - (name in ended))
+            progress.n = max(0, countable - tail) if tail else size
+            tail = max(0, tail - countable)
+
+    async def present(self, *, partials: bool) -> AsyncIterator[Batch]:
+        """All that is there now."""
+        for manifest in (await self._sources.manifests(self._task_id)).values():
+            async for batch in self._archived(manifest):
+                yield batch
+        while entries := await self._sources.entries(self._task_id, self._last_id, _READ):
+            self._last_id = entries[-1][0]
+            async for batch in self._merged(entries, partials=partials):
+                yield batch
+
+    async def coming(self) -> AsyncIterator[Batch]:
+        """What comes, until the task's last attempt has ended."""
+        hub = self._sources.hub
+        if hub is None or await self._over():
+            return
+        async for entries in hub.follow(self._task_id, self._last_id):
+            async for batch in self._merged(entries, partials=True):
+                yield batch
+            if self._merge.over or (not entries and await self._over()):
+                return
+
+    async def _archived(self, manifest: Manifest) -> AsyncIterator[Batch]:
+        name = manifest.attempt.attempt
+        async for lines in self._sources.archived(manifest, self._merge.of(name).n):
+            yield self._merge.accept(name, map(decode, lines))
+
+    async def _merged(self, entries: list[Entry], *, partials: bool) -> AsyncIterator[Batch]:
+        """What is new of a stream's entries. Where some are missing before them, the archive may have them by now."""
+        for name, group in groupby(entries, key=lambda entry: entry[1]):
+            records = [record for _, _, record in group if partials or not isinstance(record, Partial)]
+            if records and self._merge.of(name).hole(records[0]):
+                manifest = (await self._sources.manifests(self._task_id)).get(name)
+                if manifest is not None:
+                    async for batch in self._archived(manifest):
+                        yield batch
+            yield self._merge.accept(name, records)
+
+    async def _over(self) -> bool:
+        """Whether the task has ended, even where its stream does not tell: it was silent, or the stream is gone."""
+        if self._merge.over:
+            return True
+        attempts = await self._sources.rows(self._task_id)
+        if not attempts:
+            manifests = await self._sources.manifests(self._task_id)
+            attempts = [manifest.attempt for manifest in manifests.values()]
+        ended = {attempt.attempt for attempt in attempts if not attempt.running}
+        going = {name for name, progress in self._merge.attempts.items() if progress.n and progress.end is None}
+        return bool(attempts) and attempts[-1].state in FINAL_STATES and going <= ended
+
+    async def _extents(self) -> dict[str, int]:
+        """The last number of each attempt that is anywhere."""
+        manifests = await self._sources.manifests(self._task_id)
+        archived = {name: manifest.segments[-1].last for name, manifest in manifests.items() if manifest.segments}
+        return archived | await self._sources.newest(self._task_id)
+
+    async def _ended(self) -> set[str]:
+        """The attempts whose last record is an end."""
+        manifests = await self._sources.manifests(self._task_id)
+        complete = {name for name, manifest in manifests.items() if manifest.complete}
+        return complete | {attempt.attempt for attempt in await self._sources.rows(self._task_id) if attempt.ended}

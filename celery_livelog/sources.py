@@ -1,0 +1,105 @@
+"""What a reader reads from: archive, catalog, live stream; and what it means when one of them does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from celery_livelog.attempts import Attempt
+from celery_livelog.errors import ArchiveError, StoreError, complain
+from celery_livelog.hub import Entry, Hub
+from celery_livelog.records import Partial
+from celery_livelog.settings import Settings
+from celery_livelog.stores.archive import Archive, Manifest
+from celery_livelog.stores.catalog import Catalog
+from celery_livelog.stores.stream import RedisError, StreamReader
+
+T = TypeVar("T")
+
+#: Entries at a stream's end that tell how far each attempt in it has come.
+_NEWEST = 200
+
+
+class Sources:
+    """The stores of one process that serves logs, on one event loop.
+
+    Raises `StoreError` when Redis does not answer. An archive or catalog that cannot be read is said on stderr and
+    taken as empty: they may be another host's.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._archive = Archive(settings.archive_url)
+        self._catalog = Catalog(settings.database_url)
+        self._stream: StreamReader | None = None
+        #: What follows the streams; None without a Redis.
+        self.hub: Hub | None = None
+        if settings.redis_url is not None:
+            self._stream = StreamReader(settings.redis_url, settings.key_prefix)
+            self.hub = Hub(self._stream)
+
+    async def rows(self, task_id: str) -> list[Attempt]:
+        """The catalog's attempts of a task, in order of start."""
+        return await _rows(lambda: self._catalog.attempts(task_id))
+
+    async def recent_rows(self, limit: int) -> list[Attempt]:
+        """The catalog's latest attempts, newest first."""
+        return await _rows(lambda: self._catalog.recent(limit))
+
+    async def indexed(self, count: int) -> list[Attempt]:
+        """The last beginnings and endings that Redis knows of, newest first."""
+        return [] if self._stream is None else await _asked(self._stream.recent(count))
+
+    async def entries(self, task_id: str, last_id: str, count: int) -> list[Entry]:
+        """Entries of a task's stream after an id."""
+        return [] if self._stream is None else await _asked(self._stream.after(task_id, last_id, count))
+
+    async def newest(self, task_id: str) -> dict[str, int]:
+        """The last number of each attempt at the end of the stream."""
+        last: dict[str, int] = {}
+        if self._stream is not None:
+            for _, name, record in reversed(await _asked(self._stream.newest(task_id, _NEWEST))):
+                if not isinstance(record, Partial):
+                    last[name] = max(record.n, last.get(name, 0))
+        return last
+
+    async def manifests(self, task_id: str) -> dict[str, Manifest]:
+        """What the archive holds of a task, by attempt in order of start."""
+        try:
+            return {manifest.attempt.attempt: manifest for manifest in await self._archive.manifests(task_id)}
+        except ArchiveError as error:
+            complain("the archive cannot be read", error)
+            return {}
+
+    async def archived(self, manifest: Manifest, after: int) -> AsyncIterator[list[bytes]]:
+        """Encoded records that the archive holds of an attempt, after a number."""
+        try:
+            async for lines in self._archive.read(manifest, after):
+                yield lines
+        except ArchiveError as error:
+            complain("the archive cannot be read", error)
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        if self.hub is not None:
+            await self.hub.close()
+        if self._stream is not None:
+            await self._stream.close()
+        self._catalog.close()
+
+
+async def _rows(ask: Callable[[], list[Attempt]]) -> list[Attempt]:
+    try:
+        return await asyncio.to_thread(ask)
+    except (SQLAlchemyError, OSError) as error:
+        complain("the catalog cannot be read", error)
+        return []
+
+
+async def _asked(question: Awaitable[T]) -> T:
+    try:
+        return await question
+    except RedisError as error:
+        raise StoreError(f"Redis does not answer: {error}") from error
