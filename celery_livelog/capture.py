@@ -7,7 +7,6 @@ import logging
 import sys
 from collections.abc import Iterable
 from threading import get_ident
-from types import FrameType
 from typing import Any
 
 from celery_livelog.writer import AttemptWriter, current
@@ -35,16 +34,11 @@ class Tee(io.TextIOBase):
             return len(text) if written is None else written
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        if not writer.taken or not self._is_log_record(writer, sys._getframe(1)):
+        if not writer.taken or not _is_log_record(writer):
             writer.write(self._stream, text)
         if self.console is not None:
             self.console.write(text)
         return len(text)
-
-    def _is_log_record(self, writer: AttemptWriter, caller: FrameType) -> bool:
-        """Whether `caller` is a log handler of the task's own that shows a record which is in the log already."""
-        taken = writer.taken.get(get_ident())
-        return taken is not None and caller.f_code is _EMIT and taken() is caller.f_locals["record"]
 
     def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
         for line in lines:
@@ -85,6 +79,16 @@ class Tee(io.TextIOBase):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
+
+
+def _is_log_record(writer: AttemptWriter) -> bool:
+    """Whether a log handler that writes to a `Tee` called it, with a record that is in the log already."""
+    reference = writer.taken.get(get_ident())
+    record = reference() if reference is not None else None
+    if record is None:
+        return False
+    caller = sys._getframe(2)
+    return caller.f_code is _EMIT and caller.f_locals["record"] is record
 
 
 class TeeBytes(io.BufferedIOBase):

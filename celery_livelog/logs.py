@@ -18,11 +18,12 @@ class LogHandler(logging.Handler):
     def take(self, record: logging.LogRecord) -> bool:
         """Take a record unless it is no task's or was taken before; give whether it is in a task's log."""
         writer = current.get()
-        if writer is None or writer.ended or _is_celerys_own(record):
+        if writer is None or writer.ended:
             return False
-        if writer.takes(record):
+        own = _is_celerys_own(record)
+        if writer.takes(record) and not own:
             writer.log(record.levelname, record.name, self._message(record))
-        return True
+        return not own
 
     def _message(self, record: logging.LogRecord) -> str:
         try:

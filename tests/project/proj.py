@@ -1,0 +1,296 @@
+"""A user's Celery project: tasks that write in every way a task can. Knows nothing of livelog but its settings.
+
+Tests copy this file beside a ``settings.json`` and run ``celery -A proj`` there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import redis
+from celery import Celery, Task
+from celery.exceptions import Ignore, Reject
+from celery.signals import setup_logging
+from celery.utils.log import get_task_logger
+from tqdm import tqdm
+
+app = Celery("proj")
+app.conf.update(json.loads(Path(__file__).with_name("settings.json").read_text()))
+
+task_logger = get_task_logger(__name__)
+
+if app.conf.get("test_setup_logging"):
+    setup_logging.connect(lambda **_: logging.basicConfig(level=logging.INFO), weak=False)
+
+
+# -- one way of writing each ------------------------------------------------------------------------------------------
+
+
+@app.task
+def print_lines(count: int = 3, word: str = "line") -> int:
+    for number in range(1, count + 1):
+        print(word, number)
+    return count
+
+
+@app.task
+def write_partial() -> None:
+    """One line in three writes, one written with `print`'s `end`, and a last one that nobody ends."""
+    for part in ("one ", "whole ", "line\n"):
+        sys.stdout.write(part)
+        sys.stdout.flush()
+    print("two", end=" ")
+    print("halves")
+    sys.stdout.write("no newline")
+
+
+@app.task
+def write_stderr() -> None:
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+
+
+@app.task
+def warn() -> None:
+    warnings.warn("careful with that", stacklevel=1)
+
+
+@app.task
+def log() -> None:
+    logging.getLogger().warning("from the root logger")
+    logging.getLogger("some.library").error("from a library")
+    task_logger.info("from the task logger")
+    task_logger.debug("too quiet for the worker's level")
+
+
+@app.task
+def log_traceback() -> None:
+    try:
+        raise ValueError("deliberate")
+    except ValueError:
+        task_logger.exception("it failed")
+
+
+@app.task
+def log_with_own_handler() -> None:
+    """A library sets up logging to stderr in the middle of a task, as scripts do."""
+    handler = logging.StreamHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        logging.getLogger("some.script").warning("from a script")
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+@app.task
+def write_descriptors() -> None:
+    os.write(1, b"raw one\n")
+    os.write(2, b"raw two\n")
+
+
+@app.task
+def write_bytes(hexadecimal: str, pieces: int = 1) -> None:
+    """Write any bytes to descriptor 1, in `pieces` writes."""
+    data = bytes.fromhex(hexadecimal)
+    size = -(-len(data) // pieces)
+    for start in range(0, len(data), size):
+        os.write(1, data[start : start + size])
+
+
+@app.task
+def long_line(size: int) -> None:
+    print("x" * size)
+
+
+@app.task
+def run_subprocess() -> None:
+    subprocess.run([sys.executable, "-c", "import os; os.write(1, b'child out\\n'); os.write(2, b'child err\\n')"])
+
+
+@app.task
+def run_subprocess_to_stdout() -> None:
+    print("before the child")
+    subprocess.run(["echo", "child"], stdout=sys.stdout, check=True)
+    print("after the child")
+
+
+@app.task
+def run_system() -> None:
+    os.system("echo from a shell")
+
+
+@app.task
+def print_in_threads() -> None:
+    thread = threading.Thread(target=print, args=("from a thread",))
+    thread.start()
+    thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(print, "from an executor").result()
+
+
+@app.task
+def print_in_asyncio() -> None:
+    async def speak(word: str) -> None:
+        await asyncio.sleep(0)
+        print("from", word)
+
+    async def main() -> None:
+        await asyncio.gather(speak("a coroutine"), asyncio.create_task(speak("an asyncio task")))
+        await asyncio.to_thread(print, "from asyncio's thread")
+
+    asyncio.run(main())
+
+
+@app.task
+def progress_bar(total: int = 100) -> None:
+    print("before the bar")
+    for _ in tqdm(range(total), desc="Work", mininterval=0):
+        pass
+    print("after the bar")
+
+
+@app.task
+def number_lines(count: int = 100_000) -> None:
+    for number in range(1, count + 1):
+        print(number)
+
+
+@app.task
+def noisy_c(mebibytes: int = 8) -> None:
+    """C code that writes to descriptor 1 and keeps the GIL while it does."""
+    data = b"".join(b"%062d \n" % number for number in range(mebibytes << 14))
+    write = ctypes.PyDLL(None).write
+    sent = 0
+    while sent < len(data):
+        sent += write(1, data[sent:], len(data) - sent)
+
+
+# -- one way of ending each -------------------------------------------------------------------------------------------
+
+
+@app.task(livelog=False)
+def unlogged() -> None:
+    print("nobody reads this")
+
+
+@app.task
+def silent() -> str:
+    return "nothing to say"
+
+
+@app.task
+def fail() -> None:
+    print("about to fail")
+    raise RuntimeError("deliberate")
+
+
+@app.task(bind=True, max_retries=3)
+def retry_once(self: Task) -> None:
+    print("try", self.request.retries + 1)
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+
+
+@app.task
+def ignore() -> None:
+    print("about to be ignored")
+    raise Ignore
+
+
+@app.task(acks_late=True)
+def reject() -> None:
+    print("about to be rejected")
+    raise Reject("deliberate", requeue=False)
+
+
+@app.task
+def exit_process(code: int = 3) -> None:
+    print("about to exit")
+    os._exit(code)
+
+
+@app.task
+def kill_process() -> None:
+    print("about to be killed")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+# -- tasks that others are a part of ----------------------------------------------------------------------------------
+
+
+@app.task
+def nested() -> str:
+    """Run another task within this one; the id of that one is the result."""
+    print("outer before")
+    inner = print_lines.apply(args=(2, "inner"))
+    print("outer after")
+    return str(inner.id)
+
+
+@app.task(bind=True)
+def call_next(self: Task, remaining: int) -> str | None:
+    """Send the next of a row of tasks."""
+    print(remaining, "to go")
+    return str(call_next.delay(remaining - 1).id) if remaining else None
+
+
+# -- tasks that wait for the test -------------------------------------------------------------------------------------
+
+
+def _redis() -> redis.Redis:
+    return redis.Redis.from_url(app.conf.broker_url)
+
+
+@app.task
+def hold(key: str) -> None:
+    """Print, wait until the test pushes to the list `key`, print."""
+    print("holding")
+    sys.stdout.flush()
+    _redis().blpop([key], timeout=60)
+    print("released")
+
+
+@app.task
+def speak_in_turn(me: str, other: str, rounds: int = 20) -> None:
+    """Print a line in every way, then let the other one of a pair of tasks do so: both run all the time."""
+    client = _redis()
+    for number in range(1, rounds + 1):
+        print(f"{me} print {number}")
+        print(f"{me} stderr {number}", file=sys.stderr)
+        task_logger.warning("%s log %d", me, number)
+        thread = threading.Thread(target=print, args=(f"{me} thread {number}",))
+        thread.start()
+        thread.join()
+        client.rpush(f"turn-of-{other}", number)
+        client.blpop([f"turn-of-{me}"], timeout=60)
+
+
+@app.task
+def leave_orphan(key: str) -> int:
+    """Leave a process that writes after this task's end, when the test pushes to the list `key`; return its id."""
+    code = (
+        "import os, redis, sys; os.write(1, b'orphan before\\n');"
+        "redis.Redis.from_url(sys.argv[1]).blpop([sys.argv[2]], timeout=60); os.write(1, b'orphan after\\n')"
+    )
+    orphan = subprocess.Popen([sys.executable, "-c", code, app.conf.broker_url, key], start_new_session=True)
+    return orphan.pid
+
+
+@app.task
+def print_times(count: int, interval: float) -> None:
+    """Print the time of each print in nanoseconds, `interval` seconds apart."""
+    for _ in range(count):
+        print(time.time_ns())
+        time.sleep(interval)
