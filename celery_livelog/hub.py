@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 
+from celery_livelog.cancel import cancel
 from celery_livelog.errors import complain
 from celery_livelog.records import Record
 from celery_livelog.stores.stream import RedisError, StreamReader
@@ -85,9 +86,7 @@ class Hub:
 
     async def close(self) -> None:
         """Stop reading."""
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        await cancel(*(task for task in (self._loop, self._reading) if task is not None))
 
     def _join(self, task_id: str, entry_id: str) -> _Channel:
         channel = self._channels.get(task_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,8 @@ class Journal:
         self._sequence = 1
         self._fd = self._open()
         self._size = 0
+        self._rotating = threading.Lock()
+        self._pid = os.getpid()
         self._looked = 0
         self._diverted = False
         #: Whether the budget is spent: what is printed is counted instead of written.
@@ -89,7 +92,7 @@ class Journal:
         """Append one frame; give whether it is in the file. `force` writes beyond the budget: begins, gaps, ends."""
         if self._diverted:
             return _write_out(stream, payload)
-        if self.full and not force and not self._room():
+        if self.full and not force and not self.has_room():
             return False
         body = _BODY.pack(_MAGIC, kind, stream, len(payload), slot, channel, time_ns(), raw[0], raw[1]) + payload
         frame = _CRC.pack(zlib.crc32(body)) + body
@@ -102,6 +105,13 @@ class Journal:
             self._rotate()
         self._ring()
         return written == len(frame)
+
+    def has_room(self) -> bool:
+        """Whether the budget has room; when it was spent, looks at the directory ten times a second at most."""
+        if self.full and time_ns() - self._looked > 100_000_000:
+            self._looked = time_ns()
+            self.full = spent(self._directory) > self._budget
+        return not self.full
 
     def divert(self) -> None:
         """In a forked child: let text go to descriptors 1 and 2 instead, as that of any subprocess."""
@@ -118,24 +128,25 @@ class Journal:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def _rotate(self) -> None:
-        """Begin the next file behind the same descriptor number: a thread in the middle of a write is not disturbed."""
-        self._size = 0
-        self._sequence += 1
+        """Begin the next file behind the same descriptor number: a thread in the middle of a write is not disturbed.
+
+        One thread does it, and the others go on; a child that a task forked leaves it to its parent.
+        """
+        if os.getpid() != self._pid or not self._rotating.acquire(blocking=False):
+            return
         try:
+            if self._size < self._rotate_bytes:
+                return  # another thread has done it
+            self._size = 0
+            self._sequence += 1
             fd = self._open()
             os.dup2(fd, self._fd, inheritable=False)
             os.close(fd)
         except OSError:
             self._sequence -= 1  # no room for a new file: go on in the old one
+        finally:
+            self._rotating.release()
         self.full = spent(self._directory) > self._budget
-
-    def _room(self) -> bool:
-        """Whether the budget has room again; looks at the directory ten times a second at most."""
-        now = time_ns()
-        if now - self._looked > 100_000_000:
-            self._looked = now
-            self.full = spent(self._directory) > self._budget
-        return not self.full
 
 
 def _write_out(stream: int, payload: bytes) -> bool:
@@ -181,37 +192,60 @@ class FrameReader:
         self.offset = 0
         #: Bytes that were no sound frame and were stepped over.
         self.damaged = 0
+        self._searched = 0
 
-    def read(self) -> list[tuple[int, Frame]]:
-        """The next frames, each with its offset; empty when there is none yet."""
+    def read(self, *, complete: bool = False) -> list[tuple[int, Frame]]:
+        """The next frames, each with its offset; empty when there is none yet.
+
+        :param complete: whether nothing is written to the file any more.
+        """
+        grown = False
         while data := os.pread(self._fd, _READ_BYTES, self.offset + len(self._rest)):
+            grown = True
             self._rest += data
-            frames, read, damaged = parse(self._rest)
-            base, self.offset, self._rest = self.offset, self.offset + read, self._rest[read:]
-            self.damaged += damaged
+            frames = self._take(*parse(self._rest))
             if frames:
-                return [(base + at, frame) for at, frame in frames]
-        return []
+                return frames
+        return self._read_on() if complete or not grown else []
 
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._fd)
 
+    def _read_on(self) -> list[tuple[int, Frame]]:
+        """Frames behind one that does not grow any more: a full disk has cut it short."""
+        end = self.offset + len(self._rest)
+        if end == self._searched:
+            return []
+        self._searched = end
+        frames, _, _ = parse(self._rest, growing=False)
+        if not frames:
+            return []
+        at, last = frames[-1]
+        read = at + _HEADER.size + len(last.payload)
+        return self._take(frames, read, read - sum(_HEADER.size + len(frame.payload) for _, frame in frames))
 
-def parse(data: bytes, at: int = 0) -> tuple[list[tuple[int, Frame]], int, int]:
-    """Read all whole frames of `data` from offset `at`.
+    def _take(self, frames: list[tuple[int, Frame]], read: int, damaged: int) -> list[tuple[int, Frame]]:
+        base, self.offset, self._rest = self.offset, self.offset + read, self._rest[read:]
+        self.damaged += damaged
+        return [(base + at, frame) for at, frame in frames]
 
+
+def parse(data: bytes, *, growing: bool = True) -> tuple[list[tuple[int, Frame]], int, int]:
+    """Read all whole frames of `data`.
+
+    :param growing: whether a frame that goes beyond the end may be still on its way.
     :returns: the frames, each with its offset; the offset up to which all is read; damaged bytes stepped over.
     """
     frames: list[tuple[int, Frame]] = []
-    damaged = 0
+    damaged = at = 0
     end = len(data)
     while at + _HEADER.size <= end:
         crc, magic, kind, stream, size, slot, channel, time, raw_out, raw_err = _HEADER.unpack_from(data, at)
         stop = at + _HEADER.size + size
         sound = magic == _MAGIC and size <= MAX_PAYLOAD
-        if sound and stop > end:
-            break  # still being written, or cut short at the very end
+        if sound and stop > end and growing:
+            break
         if sound and zlib.crc32(memoryview(data)[at + 4 : stop]) == crc:
             payload = data[at + _HEADER.size : stop]
             frames.append((at, Frame(kind, stream, slot, channel, time, raw_out, raw_err, payload)))

@@ -39,11 +39,13 @@ class Reading:
                 return
             progress.n = extents.get(name, 0)
 
-    async def start_before_end(self, tail: int) -> None:
-        """Start so that the last `tail` records are read; ends of attempts are not counted."""
+    async def start_before_end(self, tail: int, attempt: int | None) -> None:
+        """Start so that the last `tail` records, of all attempts or one, are read; ends of attempts are not counted."""
         extents = await self._extents()
         ended = await self._ended()
         for name, progress in reversed(self._merge.attempts.items()):
+            if attempt not in (None, progress.number):
+                continue
             size = extents.get(name, 0)
             countable = max(0, size - (name in ended))
             progress.n = max(0, countable - tail) if tail else size
@@ -62,13 +64,17 @@ class Reading:
     async def coming(self) -> AsyncIterator[Batch]:
         """What comes, until the task's last attempt has ended."""
         hub = self._sources.hub
-        if hub is None or await self._over():
+        if hub is None:
             return
-        async for entries in hub.follow(self._task_id, self._last_id):
-            async for batch in self._merged(entries, partials=True):
+        if not await self._over():
+            async for entries in hub.follow(self._task_id, self._last_id):
+                async for batch in self._merged(entries, partials=True):
+                    yield batch
+                if self._merge.over or (not entries and await self._over()):
+                    break
+        if not self._merge.over:  # the end is known before its record was read: so is what came with it
+            async for batch in self.present(partials=False):
                 yield batch
-            if self._merge.over or (not entries and await self._over()):
-                return
 
     async def _archived(self, manifest: Manifest) -> AsyncIterator[Batch]:
         name = manifest.attempt.attempt
@@ -94,9 +100,14 @@ class Reading:
         if not attempts:
             manifests = await self._sources.manifests(self._task_id)
             attempts = [manifest.attempt for manifest in manifests.values()]
-        ended = {attempt.attempt for attempt in attempts if not attempt.running}
         going = {name for name, progress in self._merge.attempts.items() if progress.n and progress.end is None}
-        return bool(attempts) and attempts[-1].state in FINAL_STATES and going <= ended
+        over = {
+            attempt.attempt
+            for attempt in attempts
+            if attempt.ended and (attempt.archive or not (attempt.lines or attempt.attempt in going))
+        }
+        last = attempts[-1] if attempts else None
+        return last is not None and last.state in FINAL_STATES and last.attempt in over and going <= over
 
     async def _extents(self) -> dict[str, int]:
         """The last number of each attempt that is anywhere."""

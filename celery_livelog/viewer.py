@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from celery_livelog.cancel import cancel
 from celery_livelog.errors import CursorError, LivelogError
 from celery_livelog.merge import Batch
 from celery_livelog.reader import Reader
@@ -82,9 +83,7 @@ class Viewer:
 
     async def stop(self) -> None:
         """End everything that the session does."""
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await cancel(*self._tasks.values())
 
     def _subscribe(self, command: _Command) -> None:
         try:

@@ -38,6 +38,7 @@ class AttemptWriter:
         self._raw = raw
         self._held: dict[tuple[int, int], str] = {}
         self._lost = 0
+        self._lost_why = b""
         #: The log record that each thread had taken last.
         self.taken: dict[int, weakref.ref[logging.LogRecord]] = {}
         #: How the attempt failed, as far as is known before its end.
@@ -49,13 +50,16 @@ class AttemptWriter:
     def write(self, stream: int, text: str) -> None:
         """Take text of a stream; whole lines go at once, the start of a line waits for its rest."""
         thread = get_ident()
-        held = self._held.pop((stream, thread), None) if self._held else None
+        place = stream, thread
+        held = self._held.pop(place, None) if self._held else None
         if held is not None:
             text = held + text
         if text[-1:] != "\n":
             end = text.rfind("\n") + 1
             if len(text) - end < _HOLD:
-                self._held[stream, thread] = text[end:]
+                rest = text[end:]
+                # A signal handler may have printed since: its half line stays. No call here, so that none comes between.
+                self._held[place] = self._held[place] + rest if place in self._held else rest
                 if not end:
                     return
                 text = text[:end]
@@ -83,12 +87,13 @@ class AttemptWriter:
     def log(self, level: str, logger: str, message: str) -> None:
         """Take a logged message."""
         for start in range(0, len(message) or 1, _LOG_CHARACTERS):
-            payload = _encoded(f"{level}\0{logger}\0{message[start : start + _LOG_CHARACTERS]}")
-            self._put(journal.LOG, journal.LOG_STREAM, 0, payload, one_more=1)
+            part = message[start : start + _LOG_CHARACTERS]
+            payload = _encoded(f"{level}\0{logger}\0{part}")
+            self._put(journal.LOG, journal.LOG_STREAM, 0, payload, one_more=part[-1:] != "\n")
 
     def event(self, payload: bytes) -> None:
         """Take a stage event or trace: JSON without n and timestamp."""
-        self._put(journal.EVENT, journal.INTERNAL, 0, payload, one_more=1)
+        self._put(journal.EVENT, journal.INTERNAL, 0, payload, one_more=True)
 
     def takes(self, record: logging.LogRecord) -> bool:
         """Whether this log record is new here; a record that passes several handlers is taken once."""
@@ -112,17 +117,18 @@ class AttemptWriter:
         self.ended = True
         self._journal.append(journal.END, 0, self._slot, 0, self._raw(), payload, force=True)
 
-    def _put(self, kind: int, stream: int, channel: int, payload: bytes, one_more: int = 0) -> None:
-        if self._lost and not self._journal.full:
+    def _put(self, kind: int, stream: int, channel: int, payload: bytes, *, one_more: bool = False) -> None:
+        if self._lost and self._journal.has_room():
             self._admit_loss()
         if not self._journal.append(kind, stream, self._slot, channel, self._raw(), payload):
-            self._lost += payload.count(b"\n") + one_more
+            lines = payload.count(b"\n") + one_more
+            self._lost += lines  # no call in this line: another thread could count in the middle of it
+            self._lost_why = b"overload" if self._journal.full else b"lost"
 
     def _admit_loss(self) -> None:
         lost, self._lost = self._lost, 0
         if lost:
-            reason = b"overload" if self._journal.full else b"lost"
-            payload = b'{"lines":%d,"reason":"%b"}' % (lost, reason)
+            payload = b'{"lines":%d,"reason":"%b"}' % (lost, self._lost_why)
             if not self._journal.append(journal.GAP, journal.INTERNAL, self._slot, 0, self._raw(), payload, force=True):
                 self._lost += lost
 

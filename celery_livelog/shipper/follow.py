@@ -83,7 +83,7 @@ class Follower:
     def read(self) -> Iterator[Shown]:
         """All that is new."""
         alive = self._alive()  # asked first: what a process wrote before it died is there now
-        yield from self._read_parts()
+        yield from self._read_parts(alive=alive)
         yield from self._left_behind()
         if not alive:
             yield from self._bury()
@@ -114,14 +114,13 @@ class Follower:
     def _open(self, sequence: int) -> Part:
         return Part(self._directory, self._process, sequence, self._full)
 
-    def _read_parts(self) -> Iterator[Shown]:
+    def _read_parts(self, *, alive: bool) -> Iterator[Shown]:
         while True:
             part = self._parts[-1]
-            following = self._directory / f"{self._process}.{self._sequence + 1:06d}.journal"
-            there_is_more = following.exists()  # looked before reading on: then this part is complete
+            there_is_more = self._there_is_more()  # looked before reading on: then this part is complete
             # Raw sizes first, the journal second: bytes up to these sizes come before any record not yet there.
             sizes = self._sizes()
-            while frames := part.reader.read():
+            while frames := part.reader.read(complete=there_is_more or not alive):
                 for at, frame in frames:
                     yield from self._raw(part, (frame.raw_out, frame.raw_err), at, frame.time)
                     if frame.kind == journal.FILES:
@@ -136,6 +135,11 @@ class Follower:
             self._parts.append(self._open(self._sequence))
             self._parts[-1].attempts |= {log.attempt.attempt for log in self.logs}
             self._drop_parts()
+
+    def _there_is_more(self) -> bool:
+        """Whether the process writes to the next part. An empty one does not say so: some threads are a moment late."""
+        following = self._directory / f"{self._process}.{self._sequence + 1:06d}.journal"
+        return following.exists() and following.stat().st_size > 0
 
     def _record(self, part: Part, frame: Frame) -> Iterator[Shown]:
         if frame.kind == journal.BEGIN:

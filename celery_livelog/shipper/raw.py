@@ -75,7 +75,7 @@ class RawCopy:
         self._kept: deque[tuple[int, Frame]] = deque()
         if path.exists():
             reader = FrameReader(path)
-            while frames := reader.read():
+            while frames := reader.read(complete=True):
                 self._kept += [(frame.raw_out, frame) for _, frame in frames]
             reader.close()
 

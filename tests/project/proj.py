@@ -250,7 +250,7 @@ def call_next(self: Task, remaining: int) -> str | None:
 
 
 def _redis() -> redis.Redis:
-    return redis.Redis.from_url(app.conf.broker_url)
+    return redis.Redis.from_url(app.conf.broker_url, socket_timeout=None)  # the default would end a wait after 5 s
 
 
 @app.task
@@ -260,6 +260,24 @@ def hold(key: str) -> None:
     sys.stdout.flush()
     _redis().blpop([key], timeout=60)
     print("released")
+
+
+@app.task
+def hold_twice(key: str, count: int) -> None:
+    """Print `count` numbered lines, wait until the test pushes to the list `key`, print as many again."""
+    for number in range(1, count + 1):
+        print(number)
+    _redis().blpop([key], timeout=60)
+    for number in range(count + 1, 2 * count + 1):
+        print(number)
+
+
+@app.task
+def prompt(key: str) -> None:
+    """Show the beginning of a line, and its rest when the test pushes to the list `key`."""
+    print("name? ", end="", flush=True)
+    _redis().blpop([key], timeout=60)
+    print("Celery")
 
 
 @app.task
@@ -282,7 +300,8 @@ def leave_orphan(key: str) -> int:
     """Leave a process that writes after this task's end, when the test pushes to the list `key`; return its id."""
     code = (
         "import os, redis, sys; os.write(1, b'orphan before\\n');"
-        "redis.Redis.from_url(sys.argv[1]).blpop([sys.argv[2]], timeout=60); os.write(1, b'orphan after\\n')"
+        "redis.Redis.from_url(sys.argv[1], socket_timeout=None).blpop([sys.argv[2]], timeout=60);"
+        "os.write(1, b'orphan after\\n')"
     )
     orphan = subprocess.Popen([sys.executable, "-c", code, app.conf.broker_url, key], start_new_session=True)
     return orphan.pid

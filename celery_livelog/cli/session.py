@@ -1,0 +1,52 @@
+"""Run a command's work with a reader; it ends with an exit code or one line, never with a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import click
+
+from celery_livelog.cancel import cancel
+from celery_livelog.errors import LivelogError
+from celery_livelog.reader import Reader
+from celery_livelog.settings import Settings
+
+#: What a shell shows for a command that Ctrl-C ended: 128 + SIGINT.
+_INTERRUPTED = 130
+
+
+def run(context: Any, work: Callable[[Reader], Awaitable[int]]) -> NoReturn:
+    """Leave with the exit code that `work` gives.
+
+    :param context: Celery's ``CLIContext``, which has the app.
+    :raises click.ClickException: when the settings cannot be used or the log cannot be read.
+    """
+    try:
+        code = asyncio.run(_with_reader(Settings.from_conf(context.app.conf), work))
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except Exception as error:  # Redis, the database or the archive is away: each has errors of its own
+        raise click.ClickException(_said(error)) from error
+    sys.exit(code)
+
+
+async def _with_reader(settings: Settings, work: Callable[[Reader], Awaitable[int]]) -> int:
+    reader = Reader(settings)
+    working = asyncio.ensure_future(work(reader))
+    try:
+        await asyncio.wait([working])
+        return working.result()
+    finally:
+        await cancel(working)
+        await reader.close()
+
+
+def _said(error: Exception) -> str:
+    """An error on one line."""
+    text = " ".join(str(error).split("\n(Background", 1)[0].split())
+    return text if isinstance(error, LivelogError) else f"{type(error).__name__}: {text}".removesuffix(": ")

@@ -1,0 +1,35 @@
+"""Whether a Flower may show logs at all, from how it was started. Pure; who its users are is Flower's own matter."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+CLOSED = (
+    "Task logs are closed in a Flower without authentication: start it with --basic_auth or --auth, "
+    "let it listen on loopback only (--address=127.0.0.1), or set livelog_flower_unauthenticated = True "
+    "in the Celery app to show them to everyone who can reach it."
+)
+
+
+def is_open(options: Any, host: str, unauthenticated: bool) -> bool:
+    """Whether logs may be shown to those whom Flower itself lets in.
+
+    :param options: Flower's own options.
+    :param host: the name that the request was sent to. A web page elsewhere can point a name of its own at
+        127.0.0.1 and read what it finds there, so a Flower on loopback must also be called by a loopback name.
+    :param unauthenticated: the setting ``livelog_flower_unauthenticated``.
+    """
+    if unauthenticated or options.auth or options.basic_auth:
+        return True
+    return bool(options.unix_socket) or (_is_loopback(options.address or "") and _is_loopback(host))
+
+
+def _is_loopback(name: str) -> bool:
+    name = name.lower().strip("[]")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

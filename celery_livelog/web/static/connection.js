@@ -1,0 +1,191 @@
+/**
+ * One task's records from a server that may come and go: by WebSocket, and by long-poll where that cannot be had.
+ *
+ * Every record is delivered once: what a new connection repeats is dropped here, and it asks only for what is missing.
+ */
+
+import { address } from "./address.js";
+
+const SILENCE = 60_000; // ms without a word, heartbeats included, after which a connection counts as lost
+const BACK_OFF = { first: 250, longest: 30_000 }; // ms
+const POLL_SECONDS = 25;
+const POLL_INSTEAD = 2; // every so many failures in a row the next try is a long-poll
+const TRY_SOCKET_AGAIN = 60_000; // ms of polling after which the WebSocket has another chance
+
+export class Connection {
+  #options;
+  #cursor = null;
+  #seen = new Map(); // attempt -> the last record delivered, as { n, piece }
+  #failures = 0;
+  #socket = null;
+  #timer = 0;
+  #silence = 0;
+  #abort = new AbortController();
+  #over = false;
+  #resume = null; // while paused: lets a long-poll go on
+
+  /**
+   * @param {{root: string, taskId: string, tail: number, onRecords: Function, onState: Function}} options
+   *   `onRecords({attempt, number, records})`; `onState(state, sentence)` with connecting, live, reconnecting, ended
+   *   or refused.
+   */
+  constructor(options) {
+    this.#options = options;
+  }
+
+  open() {
+    this.#options.onState("connecting");
+    this.#connect();
+  }
+
+  close() {
+    this.#over = true;
+    clearTimeout(this.#timer);
+    this.#abort.abort();
+    this.#drop()?.close();
+  }
+
+  /** Tell the server that all up to record `n` of `attempt` has been dealt with; it sends no more than a page can take. */
+  acknowledge(attempt, n) {
+    this.#say({ type: "ack", attempt, n });
+  }
+
+  pause() {
+    if (this.#resume) return;
+    this.paused = new Promise((resolve) => (this.#resume = resolve));
+    this.#say({ type: "pause" });
+  }
+
+  resume() {
+    if (!this.#resume) return;
+    this.#resume();
+    this.#resume = null;
+    this.#say({ type: "resume" });
+  }
+
+  #connect() {
+    const url = address(`${this.#options.root}/ws`);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    const socket = (this.#socket = new WebSocket(url));
+    socket.onmessage = ({ data }) => this.#hear(JSON.parse(data));
+    socket.onclose = ({ code }) => (code === 1000 ? this.#end() : this.#lose());
+    this.#listen();
+  }
+
+  #hear(message) {
+    this.#listen();
+    if (message.type === "hello") {
+      const from = this.#cursor ? { after: this.#cursor } : { tail: this.#options.tail };
+      this.#say({ type: "subscribe", task_id: this.#options.taskId, ...from });
+      if (this.#resume) this.#say({ type: "pause" });
+      this.#live();
+    } else if (message.type === "records") {
+      this.#deliver(message);
+    } else if (message.type === "error" && message.code !== "unavailable") {
+      this.#refuse(message.message); // what is unavailable is so for now: the server closes, and this comes again
+    }
+  }
+
+  #deliver({ attempt, number, records }) {
+    const fresh = records.filter((record) => this.#fresh(attempt, record));
+    if (fresh.length) this.#options.onRecords({ attempt, number, records: fresh });
+  }
+
+  #fresh(attempt, { type, n, piece = 0, more = false }) {
+    if (type === "partial") return true;
+    const last = this.#seen.get(attempt);
+    if (last && (n < last.n || (n === last.n && piece <= last.piece))) return false;
+    this.#seen.set(attempt, { n, piece });
+    this.#cursor = `${attempt}:${more ? n - 1 : n}`; // a line of which pieces are missing is asked for again
+    return true;
+  }
+
+  #say(message) {
+    if (this.#socket && this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
+  }
+
+  #live() {
+    this.#failures = 0;
+    this.#options.onState("live");
+  }
+
+  #end() {
+    this.close();
+    this.#options.onState("ended");
+  }
+
+  #refuse(sentence) {
+    this.close();
+    this.#options.onState("refused", sentence);
+  }
+
+  #listen() {
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => this.#lose(), SILENCE);
+  }
+
+  /** Forget the socket, which must not be heard any more; give it to whoever wants to close it. */
+  #drop() {
+    clearTimeout(this.#silence);
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket) socket.onmessage = socket.onclose = null;
+    return socket;
+  }
+
+  #lose() {
+    this.#drop()?.close();
+    if (this.#over) return;
+    this.#failures += 1;
+    if (this.#failures % POLL_INSTEAD === 0) {
+      this.#poll();
+      return;
+    }
+    this.#options.onState("reconnecting");
+    const delay = Math.min(BACK_OFF.first * 2 ** this.#failures, BACK_OFF.longest) * (0.5 + Math.random() / 2);
+    this.#timer = setTimeout(() => this.#connect(), delay);
+  }
+
+  async #poll() {
+    const until = performance.now() + TRY_SOCKET_AGAIN;
+    try {
+      while (!this.#over && performance.now() < until) {
+        await this.paused;
+        await this.#ask();
+      }
+    } catch {
+      this.#lose();
+      return;
+    }
+    if (this.#over) return;
+    this.#failures = POLL_INSTEAD - 1; // one more failure leads back here
+    this.#connect();
+  }
+
+  async #ask() {
+    const { root, taskId, tail } = this.#options;
+    const from = this.#cursor ? `after=${this.#cursor}` : `tail=${tail}`;
+    const path = `${root}/api/tasks/${encodeURIComponent(taskId)}/log?format=ndjson&wait=${POLL_SECONDS}&${from}`;
+    const answer = await fetch(address(path), { signal: this.#abort.signal, cache: "no-store" });
+    if (answer.status >= 400 && answer.status < 500) {
+      this.#refuse((await answer.json().catch(() => ({}))).error ?? answer.statusText);
+      return;
+    }
+    if (!answer.ok) throw new Error(answer.statusText);
+    const lines = (await answer.text()).split("\n").filter(Boolean).map((line) => JSON.parse(line));
+    this.#live();
+    batches(lines).forEach((batch) => this.#deliver(batch));
+    if (answer.headers.get("Livelog-Ended") === "1") this.#end();
+  }
+}
+
+/** The lines of an ndjson answer as the batches in which a WebSocket would bring them. */
+function batches(lines) {
+  const all = [];
+  for (const { cursor, attempt: number, ...record } of lines) {
+    const attempt = cursor.split(":")[0];
+    if (all.at(-1)?.attempt !== attempt) all.push({ attempt, number, records: [] });
+    all.at(-1).records.push(record);
+  }
+  return all;
+}
