@@ -6,10 +6,10 @@ import io
 import logging
 import sys
 from collections.abc import Iterable
-from threading import get_ident
 from typing import Any
 
-from celery_livelog.writer import AttemptWriter, current
+from celery_livelog.logs import taker
+from celery_livelog.writer import current
 
 _EMIT = logging.StreamHandler.emit.__code__
 
@@ -34,7 +34,8 @@ class Tee(io.TextIOBase):
             return len(text) if written is None else written
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        if not writer.taken or not _is_log_record(writer):
+        caller = sys._getframe(1)
+        if caller.f_code is not _EMIT or not _takes(caller.f_locals["record"]):
             writer.write(self._stream, text)
         if self.console is not None:
             self.console.write(text)
@@ -46,9 +47,11 @@ class Tee(io.TextIOBase):
 
     def flush(self) -> None:
         writer = current.get()
-        if writer is not None and not writer.ended:
+        if writer is None or writer.ended:
+            target = self.inner
+        else:
             writer.flush(self._stream)
-        target = self.inner if writer is None else self.console
+            target = self.console
         if hasattr(target, "flush"):
             target.flush()
 
@@ -81,16 +84,6 @@ class Tee(io.TextIOBase):
         return getattr(self.inner, name)
 
 
-def _is_log_record(writer: AttemptWriter) -> bool:
-    """Whether a log handler that writes to a `Tee` called it, with a record that is in the log already."""
-    reference = writer.taken.get(get_ident())
-    record = reference() if reference is not None else None
-    if record is None:
-        return False
-    caller = sys._getframe(2)
-    return caller.f_code is _EMIT and caller.f_locals["record"] is record
-
-
 class TeeBytes(io.BufferedIOBase):
     """``sys.stdout.buffer`` of a `Tee`."""
 
@@ -101,9 +94,11 @@ class TeeBytes(io.BufferedIOBase):
     def write(self, data: Any, /) -> int:
         data = bytes(data)
         writer = current.get()
-        target = self._tee.inner if writer is None else self._tee.console
-        if writer is not None and not writer.ended:
+        if writer is None or writer.ended:
+            target = self._tee.inner
+        else:
             writer.write_bytes(self._stream, data)
+            target = self._tee.console
         if hasattr(target, "buffer"):
             target.flush()
             target.buffer.write(data)
@@ -126,3 +121,11 @@ class TeeBytes(io.BufferedIOBase):
 
     def close(self) -> None:
         """See `Tee.close`."""
+
+
+def _takes(record: logging.LogRecord) -> bool:
+    """Whether a record that a log handler shows through a `Tee` is one that our own handler takes, now or before."""
+    handler = taker(record.name)
+    if handler is not None:
+        handler.take(record)
+    return handler is not None

@@ -42,21 +42,21 @@ class Descriptors:
         self._raw_out = self._raw_err = -1
         self._handed_out = False
         self._depth = 0
+        #: Where the raw files are, by the name of their stream.
+        self.paths: dict[str, str] = {}
         #: Text streams on the saved descriptors, for what must not be captured twice.
         self.console = {fd: _text_stream(saved) for fd, saved in self._saved.items()}
         sys.addaudithook(self._audit)
 
-    def engage(self) -> dict[str, str] | None:
-        """Point 1 and 2 at the raw files; give the files' paths when they are new."""
+    def engage(self) -> None:
+        """Point 1 and 2 at the raw files."""
         self._depth += 1
         if self._depth > 1:
-            return None
-        paths = None
+            return
         if not self._raw or self._handed_out:
-            paths = self._fresh()
+            self.paths = self._fresh()
         for fd, raw in self._raw.items():
             os.dup2(raw, fd)
-        return paths
 
     def release(self) -> None:
         """Point 1 and 2 back at the console, after what the process itself has buffered for them is out."""

@@ -15,15 +15,14 @@ from pathlib import Path
 from time import time_ns
 from typing import NamedTuple
 
-# Kinds of frames. BEGIN, EVENT, GAP, END and FILES carry JSON.
-BEGIN = 1  # an Attempt
+# Kinds of frames. BEGIN, EVENT, GAP and END carry JSON.
+BEGIN = 1  # {"attempt": an Attempt, "raw": {"stdout": path, "stderr": path} or null}
 TEXT = 2  # bytes written to a stream
 LOG = 3  # level \0 logger \0 message
 EVENT = 4  # a stage event or trace, without n and timestamp
 GAP = 5  # {"lines": …, "reason": …}: printed but not written here
 END = 6  # {"state": …, "exit_code": …, "reason": …}
-FILES = 7  # {"stdout": path, "stderr": path}: the raw files from here on
-RAW = 8  # in a shipper's copy: bytes of a raw file
+RAW = 7  # in a shipper's copy: bytes of a raw file
 
 STREAMS = ("", "stdout", "stderr", "log", "internal")
 STDOUT, STDERR, LOG_STREAM, INTERNAL = 1, 2, 3, 4

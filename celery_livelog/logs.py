@@ -32,6 +32,17 @@ class LogHandler(logging.Handler):
             return f"{record.msg!r} {record.args!r}"
 
 
+def taker(name: str) -> LogHandler | None:
+    """The handler of ours that the records of a logger come to, if they do."""
+    logger: logging.Logger | None = logging.getLogger(name)
+    while logger is not None:
+        for handler in logger.handlers:
+            if isinstance(handler, LogHandler):
+                return handler
+        logger = logger.parent if logger.propagate else None
+    return None
+
+
 def _is_celerys_own(record: logging.LogRecord) -> bool:
     """``celery.redirected`` is a print on its way to the console; ``celery.app.trace`` sees the task from outside."""
     return record.name == "celery.redirected" or (record.name == "celery.app.trace" and record.levelno <= logging.INFO)

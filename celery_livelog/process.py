@@ -24,7 +24,6 @@ from celery_livelog.spool import Doorbell, Lock
 from celery_livelog.writer import AttemptWriter, current
 
 _LOGGERS = ("", "celery.task")
-_NO_RAW_FILES = (0, 0)
 
 
 class Capture:
@@ -55,9 +54,12 @@ class Capture:
         """Start to capture an attempt on the running context; give its writer and what `end` needs."""
         self._stand_in()
         self._slots += 1
-        raw = self._engage()
+        self._engage()
+        raw = self._descriptors.sizes if self._descriptors is not None else _no_raw_files
+        paths = self._descriptors.paths if self._descriptors is not None else None
         writer = AttemptWriter(self._journal, self._slots, raw)
-        self._journal.append(journal.BEGIN, 0, self._slots, 0, raw(), msgspec.json.encode(attempt), force=True)
+        begin = msgspec.json.encode({"attempt": attempt, "raw": paths})
+        self._journal.append(journal.BEGIN, 0, self._slots, 0, raw(), begin, force=True)
         return writer, current.set(writer)
 
     def end(self, writer: AttemptWriter, token: Token[AttemptWriter | None], ending: dict[str, Any]) -> None:
@@ -117,20 +119,14 @@ class Capture:
         fd = self._descriptors.writes_to_console(inner) if self._descriptors else 0
         return self._descriptors.console[fd] if self._descriptors and fd else inner
 
-    def _engage(self) -> Any:
-        """Point the descriptors at the raw files; give what tells the files' sizes."""
-        if self._descriptors is None:
-            return lambda: _NO_RAW_FILES
-        try:
-            paths = self._descriptors.engage()
-        except OSError as error:
-            complain("descriptors 1 and 2 are not captured in this process", error)
-            self._descriptors = None
-            return lambda: _NO_RAW_FILES
-        if paths is not None:
-            payload = msgspec.json.encode(paths)
-            self._journal.append(journal.FILES, 0, 0, 0, self._descriptors.sizes(), payload, force=True)
-        return self._descriptors.sizes
+    def _engage(self) -> None:
+        """Point the descriptors at the raw files; a process that has no more descriptors goes on without."""
+        if self._descriptors is not None:
+            try:
+                self._descriptors.engage()
+            except OSError as error:
+                complain("descriptors 1 and 2 are not captured in this process", error)
+                self._descriptors = None
 
     def _after_fork(self) -> None:
         """In a child that a task forked: what it prints goes the way of a subprocess' output where there is one."""
@@ -143,6 +139,10 @@ class Capture:
             self._journal.divert()
             for tee in self._tees.values():
                 tee.console = None
+
+
+def _no_raw_files() -> tuple[int, int]:
+    return 0, 0
 
 
 def _descriptors(directory: Path, name: str) -> Descriptors | None:

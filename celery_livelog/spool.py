@@ -9,6 +9,7 @@
         awake                      one byte, mapped: 1 while the shipper sleeps and wants to be rung for; then its pulse
         <process>.lock             held by a process that writes journals, while it lives
         <process>.000001.journal   what that process appended
+        <process>.000001.done      the attempts in it whose logs are where they belong
         <process>.000001.copy      what the shipper took from that process' raw files
 """
 

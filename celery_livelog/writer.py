@@ -39,8 +39,8 @@ class AttemptWriter:
         self._held: dict[tuple[int, int], str] = {}
         self._lost = 0
         self._lost_why = b""
-        #: The log record that each thread had taken last.
-        self.taken: dict[int, weakref.ref[logging.LogRecord]] = {}
+        #: The log record of each thread that was taken last.
+        self._taken: dict[int, weakref.ref[logging.LogRecord]] = {}
         #: How the attempt failed, as far as is known before its end.
         self.reason = ""
         self.ended = False
@@ -98,10 +98,10 @@ class AttemptWriter:
     def takes(self, record: logging.LogRecord) -> bool:
         """Whether this log record is new here; a record that passes several handlers is taken once."""
         thread = get_ident()
-        taken = self.taken.get(thread)
+        taken = self._taken.get(thread)
         if taken is not None and taken() is record:
             return False
-        self.taken[thread] = weakref.ref(record)
+        self._taken[thread] = weakref.ref(record)
         return True
 
     def forget_held(self) -> None:

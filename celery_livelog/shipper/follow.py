@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import time_ns
+from time import monotonic, time_ns
 from typing import NamedTuple
 
 import msgspec
@@ -18,6 +18,17 @@ from celery_livelog.shipper.attempt import AttemptLog
 from celery_livelog.shipper.raw import RawCopy, RawFile, open_files
 
 _GONE = "the process that ran the task, {pid}, ended without saying how"
+
+
+#: Seconds between two questions whether anybody still writes to old raw files.
+_OLDER_SECONDS = 1.0
+
+
+class _Begin(msgspec.Struct):
+    """What a BEGIN frame says."""
+
+    attempt: Attempt
+    raw: dict[str, str] | None = None
 
 
 class Shown(NamedTuple):
@@ -37,13 +48,25 @@ class Part:
         self.reader = FrameReader(self.path)
         self.copy = RawCopy(self.path.with_suffix(".copy"), full)
         self.attempts: set[str] = set()
+        self._done = os.open(self.path.with_suffix(".done"), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def done(self) -> set[str]:
+        """The attempts that an earlier shipper was done with."""
+        return set(os.pread(self._done, os.fstat(self._done).st_size, 0).decode().split())
+
+    def note_done(self, attempt: str) -> None:
+        """Tell later shippers that we are done with an attempt."""
+        self.attempts.discard(attempt)
+        os.write(self._done, attempt.encode() + b"\n")
 
     def close(self, *, delete: bool) -> None:
         """Let go of it."""
         self.reader.close()
         self.copy.close(delete=delete)
+        os.close(self._done)
         if delete:
             self.path.unlink(missing_ok=True)
+            self.path.with_suffix(".done").unlink(missing_ok=True)
 
 
 class Follower:
@@ -59,15 +82,14 @@ class Follower:
         self._process = process
         self._alive = alive
         self._full = full
-        self._done_path = directory / f"{process}.done"
-        self._done = set(self._done_path.read_text("ascii").split()) if self._done_path.exists() else set()
-        self._done_fd = os.open(self._done_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._done: set[str] = set()
         self._sequence = min(_sequences(directory, process))
         self._parts = [self._open(self._sequence)]
         self._files: list[RawFile] = []
         self._older: list[RawFile] = []
         self._slots: dict[int, AttemptLog | None] = {}
         self._running: list[int] = []
+        self._asked_older = 0.0
         self.finished = False
 
     @property
@@ -91,8 +113,8 @@ class Follower:
     def done(self, attempt: str) -> None:
         """The attempt's log is where it belongs: its frames are needed no more."""
         for part in self._parts:
-            part.attempts.discard(attempt)
-        os.write(self._done_fd, attempt.encode() + b"\n")
+            if attempt in part.attempts:
+                part.note_done(attempt)
         self._drop_parts()
 
     def close(self, *, delete: bool) -> None:
@@ -101,9 +123,7 @@ class Follower:
             part.close(delete=delete)
         for file in (*self._files, *self._older):
             file.close(delete=delete)
-        os.close(self._done_fd)
         if delete:
-            self._done_path.unlink(missing_ok=True)
             (self._directory / f"{self._process}.lock").unlink(missing_ok=True)
 
     @property
@@ -112,23 +132,25 @@ class Follower:
         return any(part.attempts for part in self._parts)
 
     def _open(self, sequence: int) -> Part:
-        return Part(self._directory, self._process, sequence, self._full)
+        part = Part(self._directory, self._process, sequence, self._full)
+        self._done |= part.done()
+        return part
 
     def _read_parts(self, *, alive: bool) -> Iterator[Shown]:
         while True:
             part = self._parts[-1]
             there_is_more = self._there_is_more()  # looked before reading on: then this part is complete
             # Raw sizes first, the journal second: bytes up to these sizes come before any record not yet there.
-            sizes = self._sizes()
+            files, sizes = self._files, self._sizes()
             while frames := part.reader.read(complete=there_is_more or not alive):
                 for at, frame in frames:
                     yield from self._raw(part, (frame.raw_out, frame.raw_err), at, frame.time)
-                    if frame.kind == journal.FILES:
-                        self._switch(frame)
-                        sizes = (0, 0)
+                    if frame.kind == journal.BEGIN:
+                        yield from self._begin(part, frame)
                     else:
-                        yield from self._record(part, frame)
-            yield from self._raw(part, sizes, part.reader.offset, time_ns())
+                        yield from self._record(frame)
+            if files is self._files:
+                yield from self._raw(part, sizes, part.reader.offset, time_ns())
             if not there_is_more:
                 return
             self._sequence += 1
@@ -141,16 +163,17 @@ class Follower:
         following = self._directory / f"{self._process}.{self._sequence + 1:06d}.journal"
         return following.exists() and following.stat().st_size > 0
 
-    def _record(self, part: Part, frame: Frame) -> Iterator[Shown]:
-        if frame.kind == journal.BEGIN:
-            attempt = msgspec.json.decode(frame.payload, type=Attempt)
-            log = None if attempt.attempt in self._done else AttemptLog(attempt)
-            self._slots[frame.slot] = log
-            self._running.append(frame.slot)
-            if log is not None:
-                part.attempts.add(attempt.attempt)
-                yield Shown(log, [])
-            return
+    def _begin(self, part: Part, frame: Frame) -> Iterator[Shown]:
+        begin = msgspec.json.decode(frame.payload, type=_Begin)
+        self._switch(begin.raw, (frame.raw_out, frame.raw_err))
+        name = begin.attempt.attempt
+        log = self._slots[frame.slot] = None if name in self._done else AttemptLog(begin.attempt)
+        self._running.append(frame.slot)
+        if log is not None:
+            part.attempts.add(name)
+            yield Shown(log, [])
+
+    def _record(self, frame: Frame) -> Iterator[Shown]:
         log = self._slots.get(frame.slot)
         if log is not None:
             yield Shown(log, log.feed(frame))
@@ -168,16 +191,24 @@ class Follower:
     def _sizes(self) -> tuple[int, int]:
         return (self._files[0].size(), self._files[1].size()) if self._files else (0, 0)
 
-    def _switch(self, frame: Frame) -> None:
-        """From here on the process writes to other raw files; whoever still writes to the old ones was left behind."""
-        self._older += self._files
-        self._files = open_files(msgspec.json.decode(frame.payload))
+    def _switch(self, paths: dict[str, str] | None, sizes: tuple[int, int]) -> None:
+        """From here on the process writes to these raw files; whoever still writes to others was left behind."""
+        if paths is not None and [str(file.path) for file in self._files] != [paths["stdout"], paths["stderr"]]:
+            self._older += self._files
+            self._files = open_files(paths, sizes)
 
     def _left_behind(self) -> Iterator[Shown]:
         """What outlived its task goes to the console only: that task's log is closed."""
         for file in self._older:
             for data in file.read(file.size()):
                 yield Shown(None, [], file.stream, data)
+        now = monotonic()
+        if self._older and now > self._asked_older + _OLDER_SECONDS:
+            self._asked_older = now
+            forsaken = [file for file in self._older if file.forsaken]
+            self._older = [file for file in self._older if file not in forsaken]
+            for file in forsaken:
+                file.close(delete=True)
 
     def _bury(self) -> Iterator[Shown]:
         """The process is gone and all it wrote is read: its attempts end here."""

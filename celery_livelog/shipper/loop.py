@@ -18,7 +18,7 @@ from celery_livelog.shipper.stores import Stores
 
 #: Seconds between two looks: at raw files, which cannot ring; at unfinished lines; at all else.
 _RAW_SECONDS, _PREVIEW_SECONDS, _IDLE_SECONDS = 0.01, 0.15, 0.5
-#: Seconds from a round that found something to the next. Nobody rings meanwhile, which costs a task 50 times a line's price.
+#: Seconds from a round that found something to the next. Nobody rings meanwhile: that costs a task more than ten lines.
 _BUSY_SECONDS = 0.005
 #: Seconds that a shipper whose worker is gone goes on trying; then the journals wait for the next worker's.
 _LEAVE_SECONDS = 60.0
@@ -54,17 +54,20 @@ class Shipper:
         while True:
             beat += 1
             self._doorbell.beat(beat)
-            if self.round():
-                self._rest(poll, _BUSY_SECONDS)
-                continue
-            if self._leaving():
-                deadline = deadline or time.monotonic() + _LEAVE_SECONDS
-                if not self._followers and self._stores.idle:
-                    return False
-                if time.monotonic() > deadline:
-                    return True
-            self._doorbell.doze()
-            self._rest(poll, _BUSY_SECONDS if self.round() else self._patience())
+            busy = self.round()
+            if not busy:
+                if self._leaving():
+                    deadline = deadline or time.monotonic() + _LEAVE_SECONDS
+                    if not self._followers and self._stores.idle:
+                        return False
+                    if time.monotonic() > deadline:
+                        return True
+                self._doorbell.doze()
+                busy = self.round()
+            if busy:
+                self._doorbell.rouse()
+            poll.poll(1000 * (_BUSY_SECONDS if busy else self._patience()))
+            self._doorbell.rouse()
 
     def round(self) -> bool:
         """Take all that is new to the sinks; give whether there was anything."""
@@ -79,10 +82,6 @@ class Shipper:
         self._stores.tick()
         self._first_round = False
         return busy
-
-    def _rest(self, poll: select.poll, seconds: float) -> None:
-        poll.poll(1000 * seconds)
-        self._doorbell.rouse()
 
     def close(self) -> None:
         """Let go of the journals; of those that are no longer needed, delete what is left."""

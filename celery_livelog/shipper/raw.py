@@ -8,6 +8,7 @@ same numbers.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,11 +26,11 @@ _PUNCH_HOLE_KEEP_SIZE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 class RawFile:
     """One raw file: read from where we stand, then punched out. One that is gone was read to its end before."""
 
-    def __init__(self, path: str, stream: int) -> None:
+    def __init__(self, path: str, stream: int, offset: int) -> None:
         self.path = Path(path)
         self.stream = stream
         #: Bytes of it that were taken.
-        self.offset = 0
+        self.offset = offset
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
@@ -51,6 +52,16 @@ class RawFile:
         whole = self.offset // _PAGE * _PAGE
         if self._fd >= 0 and self.offset > start and whole:
             _punch(self._fd, whole)
+
+    @property
+    def forsaken(self) -> bool:
+        """Whether all was read and no process has the file open but this one: then a lease on it can be had."""
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except OSError:
+            return self._fd < 0
+        fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return self.offset >= self.size()
 
     def close(self, *, delete: bool) -> None:
         """Let go of it; harmless when done twice."""
@@ -114,9 +125,9 @@ class RawCopy:
         return Frame(kind, stream, 0, 0, now, at, len(data), payload)
 
 
-def open_files(paths: dict[str, str]) -> list[RawFile]:
-    """The raw files that a FILES frame names."""
-    return [RawFile(paths["stdout"], STDOUT), RawFile(paths["stderr"], STDERR)]
+def open_files(paths: dict[str, str], sizes: tuple[int, int]) -> list[RawFile]:
+    """The raw files at these paths. What was in them before is not asked for any more."""
+    return [RawFile(paths["stdout"], STDOUT, sizes[0]), RawFile(paths["stderr"], STDERR, sizes[1])]
 
 
 def _punch(fd: int, upto: int) -> None:
