@@ -1,0 +1,38 @@
+# The words of this project: demo, test, lint, bench, clean. Nothing but Python 3.10+ and make has to be there before.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+## Everything on an embedded Valkey: worker, Flower, the example's tasks. ONCE=1 ends with their outcome.
+demo: $(VENV)/installed-demo
+	$(BIN)/python -m example_project.demo $(if $(ONCE),--once)
+
+## All tests; PYTEST="tests/unit -k lines" for some.
+test: $(VENV)/installed-test
+	.ci/programs
+	$(BIN)/python -m pytest $(PYTEST)
+
+## Style, types, and the directions of imports.
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config setup.cfg --no-cache
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed: make PYTHON=/path/to/python3" if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+# One file per extra says that it is installed as setup.cfg has it now.
+$(VENV)/installed-%: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$*]'
+	@touch $@
