@@ -13,12 +13,12 @@ import click
 from celery_livelog.cli.output import Output
 from celery_livelog.cli.printing import Printer
 from celery_livelog.cli.rendering import JsonLines, Pipe, Rendering, Screen
-from celery_livelog.cli.selection import LEVELS, Selection
 from celery_livelog.cli.session import run
 from celery_livelog.cli.showing import Request, Showing
 from celery_livelog.cli.times import parse_since
 from celery_livelog.reader import Reader
 from celery_livelog.records import utc
+from celery_livelog.selection import LEVELS, Selection
 
 
 def _since(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:

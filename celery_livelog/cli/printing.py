@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from celery_livelog.cli.output import Output
 from celery_livelog.cli.rendering import Rendering
-from celery_livelog.cli.selection import stream_of
 from celery_livelog.cli.times import local_time
 from celery_livelog.records import End, Gap, Record
+from celery_livelog.selection import stream_of
 
 
 class Printer:

@@ -9,9 +9,9 @@ import click
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.cli.printing import Printer
-from celery_livelog.cli.selection import Joiner, Selection, Tail
 from celery_livelog.reader import Batch, Reader
 from celery_livelog.records import FINAL_STATES, Cursor, End, Line, Record
+from celery_livelog.selection import Joiner, Selection, Tail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
