@@ -17,9 +17,10 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 from celery_livelog.attempts import Attempt
-from celery_livelog.errors import StoreError
+from celery_livelog.cancel import cancel
+from celery_livelog.errors import StoreError, complain
 from celery_livelog.reader import Reader
-from celery_livelog.web.log_answer import body, news
+from celery_livelog.web.log_answer import Answer
 from celery_livelog.web.log_query import LogQuery
 
 #: Tasks that a list shows, by default and at most.
@@ -52,6 +53,12 @@ class ApiHandler(RequestHandler):
         sentence = error.sentence if isinstance(error, Refused) else HTTPStatus(status_code).phrase.lower()
         self.set_status(status_code)
         self.finish({"error": sentence})
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        if isinstance(value, StoreError):
+            complain("a request could not be answered", value)
+        else:
+            super().log_exception(typ, value, tb)
 
     async def attempts_of(self, task_id: str) -> list[Attempt]:
         """The attempts of a task, in order of start.
@@ -102,14 +109,21 @@ class _Streaming(ApiHandler):
 
     def on_connection_close(self) -> None:
         if self._work is not None:
-            self._work.cancel()
+            self._ending = asyncio.ensure_future(cancel(self._work))
 
     async def send(self, pieces: AsyncIterator[bytes]) -> None:
         """Write pieces as they come, each when the one before has left."""
         self.set_header("X-Accel-Buffering", "no")  # or nginx collects a live log before it passes it on
-        async for piece in pieces:
-            self.write(piece)
-            await self.flush()
+        begun = False
+        try:
+            async for piece in pieces:
+                self.write(piece)
+                await self.flush()
+                begun = True
+        except Exception:
+            if begun:  # an answer that ends as it should would pass for the whole log
+                self.detach().close()
+            raise
         await self.finish()
 
 
@@ -126,10 +140,10 @@ class LogApi(_Streaming):
         known = [] if query.follow and not query.lines else await self.attempts_of(task_id)
         if query.attempt and known and query.attempt > len(known):
             raise Refused(404, "not found")
-        await self.while_connected(self.send(body(self.reader, task_id, query, known)))
+        await self.while_connected(self.send(Answer(self.reader, task_id, query, known).pieces()))
 
     async def _hold(self, task_id: str, query: LogQuery) -> None:
-        answer, ended = await news(self.reader, task_id, query)
+        answer, ended = await Answer(self.reader, task_id, query, []).news()
         self.set_header("Livelog-Ended", "1" if ended else "0")
         await self.finish(answer)
 
@@ -149,4 +163,4 @@ class DownloadApi(_Streaming):
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", task_id)[:100].strip("._") or "task"
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("Content-Disposition", f'attachment; filename="{name}.log"')
-        await self.while_connected(self.send(body(self.reader, task_id, LogQuery(), known)))
+        await self.while_connected(self.send(Answer(self.reader, task_id, LogQuery(), known).pieces()))

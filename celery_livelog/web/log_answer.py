@@ -4,81 +4,125 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from itertools import groupby
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.cancel import cancel
 from celery_livelog.reader import Batch, Reader
-from celery_livelog.records import Cursor, End, Gap, Line, Record, encode
+from celery_livelog.records import Cursor, End, Line, Record, encode
+from celery_livelog.selection import Tail
 from celery_livelog.web.log_query import LogQuery
 
 #: How long a long-poll, once it has something, waits for what comes with it: one frame on a screen.
 _TOGETHER = 0.05
 #: Records that one long-poll gives at most; the next one goes on from there.
 _POLL_RECORDS = 5000
+#: Records that a `tail` with conditions gives at most: the last ones are only known, and so kept, when all were read.
+_MOST_KEPT = 10_000
 
 
-async def body(reader: Reader, task_id: str, query: LogQuery, known: list[Attempt]) -> AsyncIterator[bytes]:
-    """Give the log piece by piece: all there is now, or with `query.follow` all there will be.
+class Answer:
+    """The answer to one query.
 
-    :param known: the task's attempts, where `query.lines` needs one by its id.
+    :param known: the task's attempts, in order of start.
     """
-    async with aclosing(_batches(reader, task_id, query, known)) as batches:
-        async for batch in batches:
-            piece = _piece(batch, task_id, query)
-            if piece:
-                yield piece
-            if query.lines and batch.records and batch.records[-1].n >= query.lines[1]:
+
+    def __init__(self, reader: Reader, task_id: str, query: LogQuery, known: Sequence[Attempt]) -> None:
+        self._reader = reader
+        self._task_id = task_id
+        self._query = query
+        self._known = known
+        self._number = 0
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Give the log piece by piece: all there is now, or with `follow` all there will be."""
+        query = self._query
+        if query.tail is not None and not query.selection.everything:
+            tail, place = await self._tail(min(query.tail, _MOST_KEPT))
+            for batch in tail:
+                yield self._piece(batch)
+            if not query.follow:
                 return
+            query = replace(query, tail=None, after=place)
+        async with aclosing(self._batches(query)) as batches:
+            async for batch in batches:
+                piece = self._piece(batch)
+                if piece:
+                    yield piece
+                if query.lines and batch.records and batch.records[-1].n >= query.lines[1]:
+                    return
+
+    async def news(self) -> tuple[bytes, bool]:
+        """Wait up to `wait` seconds for something new; give what came, and whether the log has ended."""
+        pieces: list[bytes] = []
+        records = 0
+        deadline = time.monotonic() + self._query.wait
+        async with aclosing(self._batches(replace(self._query, follow=True))) as batches:
+            while records < _POLL_RECORDS:
+                try:
+                    batch = await _next(batches, _TOGETHER if pieces else deadline - time.monotonic())
+                except StopAsyncIteration:
+                    return b"".join(pieces), True
+                if batch is None:
+                    break
+                records += len(batch.records)
+                piece = self._piece(batch)
+                if piece:
+                    pieces.append(piece)
+        return b"".join(pieces), False
+
+    async def _tail(self, count: int) -> tuple[list[Batch], Cursor | None]:
+        """The last records of what is there now, and the place behind all of it."""
+        tail, place, attempts = Tail(count), self._query.after, {}
+        async with aclosing(self._batches(replace(self._query, tail=None, follow=False))) as batches:
+            async for batch in batches:
+                attempts[batch.number] = batch.attempt
+                for record in batch.records:
+                    if self._query.takes(batch.number, record):
+                        tail.feed(batch.number, record)
+                    place = Cursor(batch.attempt, record.n)
+        grouped = groupby(tail.records, key=lambda numbered: numbered[0])
+        return [Batch(attempts[number], number, [record for _, record in group]) for number, group in grouped], place
+
+    def _batches(self, query: LogQuery) -> AsyncGenerator[Batch, None]:
+        after, attempt = query.after, query.attempt
+        if query.lines:
+            attempt = attempt or len(self._known)
+            after = Cursor(self._known[attempt - 1].attempt, query.lines[0] - 1)
+        return self._reader.log(self._task_id, after=after, tail=query.tail, attempt=attempt, follow=query.follow)
+
+    def _piece(self, batch: Batch) -> bytes:
+        records = [record for record in batch.records if self._query.takes(batch.number, record)]
+        if self._query.format == "text":
+            return (self._heading(batch, records) + "".join(map(_text, records))).encode(errors="backslashreplace")
+        beside = b',"task_id":%s,"attempt":%d,"cursor":"%s:'
+        beside %= encode(self._task_id), batch.number, batch.attempt.encode()
+        return b"".join(b'%s%s%d"}\n' % (encode(record)[:-1], beside, record.n) for record in records)
+
+    def _heading(self, batch: Batch, records: Sequence[Record]) -> str:
+        """What stands above an attempt, where there is more than one."""
+        if not records or batch.number == self._number:
+            return ""
+        several = self._number > 0 or (len(self._known) > 1 and self._query.attempt is None)
+        self._number = batch.number
+        return f"--- attempt {batch.number} ---\n" if several else ""
 
 
-async def news(reader: Reader, task_id: str, query: LogQuery) -> tuple[bytes, bool]:
-    """Wait up to `query.wait` seconds for something new; give what came, and whether the log has ended."""
-    pieces: list[bytes] = []
-    records = 0
-    deadline = time.monotonic() + query.wait
-    async with aclosing(_batches(reader, task_id, replace(query, follow=True), [])) as batches:
-        while records < _POLL_RECORDS:
-            patience = _TOGETHER if pieces else deadline - time.monotonic()
-            try:
-                batch = await asyncio.wait_for(anext(batches), max(patience, 0))
-            except StopAsyncIteration:
-                return b"".join(pieces), True
-            except asyncio.TimeoutError:
-                break
-            records += len(batch.records)
-            piece = _piece(batch, task_id, query)
-            if piece:
-                pieces.append(piece)
-    return b"".join(pieces), False
-
-
-def _batches(reader: Reader, task_id: str, query: LogQuery, known: list[Attempt]) -> AsyncGenerator[Batch, None]:
-    after, attempt = query.after, query.attempt
-    if query.lines:
-        attempt = attempt or len(known)
-        after = Cursor(known[attempt - 1].attempt, query.lines[0] - 1)
-    return reader.log(task_id, after=after, tail=query.tail, attempt=attempt, follow=query.follow)
-
-
-def _piece(batch: Batch, task_id: str, query: LogQuery) -> bytes:
-    records = [record for record in batch.records if query.matches(record)]
-    if query.lines:
-        records = [record for record in records if _overlaps(record, *query.lines)]
-    if query.format == "text":
-        return "".join(map(_text, records)).encode(errors="backslashreplace")
-    tail = b',"task_id":%s,"attempt":%d,"cursor":"%s:' % (encode(task_id), batch.number, batch.attempt.encode())
-    return b"".join(b'%s%s%d"}\n' % (encode(record)[:-1], tail, record.n) for record in records)
-
-
-def _overlaps(record: Record, first: int, last: int) -> bool:
-    begin = record.first if isinstance(record, Gap) else record.n
-    return begin <= last and record.n >= first
+async def _next(batches: AsyncGenerator[Batch, None], patience: float) -> Batch | None:
+    """The next batch, or None when none has come after `patience` seconds; then `batches` is over."""
+    step = asyncio.ensure_future(anext(batches))
+    try:
+        await asyncio.wait({step}, timeout=max(patience, 0))
+        return step.result() if step.done() else None
+    finally:
+        await cancel(step)
 
 
 def _text(record: Record) -> str:
-    """A record as it stands in a text: what a task that went well printed is all there is of it."""
+    """A record as it stands in a text; that an attempt went well need not be said."""
     if isinstance(record, End) and record.state == "SUCCESS":
         return ""
     return record.text + ("" if isinstance(record, Line) and record.more else "\n")

@@ -78,12 +78,15 @@ export class Connection {
       const from = this.#cursor ? { after: this.#cursor } : { tail: this.#options.tail };
       this.#say({ type: "subscribe", task_id: this.#options.taskId, ...from });
       if (this.#resume) this.#say({ type: "pause" });
-      this.#live();
-    } else if (message.type === "records") {
+      this.#options.onState("live");
+      return;
+    }
+    if (message.type === "records") {
       this.#deliver(message);
     } else if (message.type === "error" && message.code !== "unavailable") {
       this.#refuse(message.message); // what is unavailable is so for now: the server closes, and this comes again
     }
+    if (message.type !== "error") this.#failures = 0; // a greeting alone is no success
   }
 
   #deliver({ attempt, number, records }) {
@@ -102,11 +105,6 @@ export class Connection {
 
   #say(message) {
     if (this.#socket && this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
-  }
-
-  #live() {
-    this.#failures = 0;
-    this.#options.onState("live");
   }
 
   #end() {
@@ -173,7 +171,8 @@ export class Connection {
     }
     if (!answer.ok) throw new Error(answer.statusText);
     const lines = (await answer.text()).split("\n").filter(Boolean).map((line) => JSON.parse(line));
-    this.#live();
+    this.#failures = 0;
+    this.#options.onState("live");
     batches(lines).forEach((batch) => this.#deliver(batch));
     if (answer.headers.get("Livelog-Ended") === "1") this.#end();
   }

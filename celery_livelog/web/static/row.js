@@ -84,8 +84,8 @@ function shortened(text, before = 0) {
   return [render(text.slice(0, Math.max(LONGEST - before, 0))), note(`${count(left)} more characters in the download`)];
 }
 
-const label = (stage) => element("span", "ll-stage-number", `Stage ${stage}`);
-const note = (text) => element("span", "ll-note", text);
+const label = (stage) => element("span", "ll-stage-number", `Stage ${stage} `);
+const note = (text) => element("span", "ll-note", text ? ` ${text}` : "");
 
 function bar(done, total) {
   if (!total) return "";

@@ -9,8 +9,8 @@ const BLOCK = 250;
 export class Rows {
   #limit;
   #attempt = null;
-  #open = null; // the { row, length } of a line of which more pieces follow
-  #progress = null; // the { row, stage } that shows how far a stage is, as long as nothing else follows it
+  #open = null; // the { row, stream, length } of a line of which more pieces follow
+  #progress = new Map(); // stage -> the row that shows how far it is
   #partials = new Map(); // attempt and stream -> the row of an unfinished line
   #block = null;
   #unfinished = element("div", "ll-unfinished");
@@ -53,7 +53,7 @@ export class Rows {
 
   #begin(attempt, number, first) {
     if (this.#attempt === null && (number > 1 || (first.first ?? first.n) > 1)) this.beheaded = true;
-    [this.#attempt, this.#open, this.#progress] = [attempt, null, null];
+    [this.#attempt, this.#open, this.#progress] = [attempt, null, new Map()];
     this.#append(element("div", "ll-attempt", `Attempt ${number}`));
     if (number > 1) this.place.classList.add("ll-many-attempts");
   }
@@ -64,22 +64,35 @@ export class Rows {
       return null;
     }
     this.#finish(record);
-    if (this.#open && record.type === "log_line") {
-      extend(this.#open.row, record.line, this.#open.length);
-      this.#open = record.more ? { row: this.#open.row, length: this.#open.length + record.line.length } : null;
+    if (this.#open && this.#open.stream === record.stream) {
+      this.#extend(record);
       return null;
     }
     const made = row(record);
-    const { type, stage } = record;
-    if (type === "stage_progress" && this.#progress?.stage === stage) this.#progress.row.replaceWith(made);
-    else {
-      this.#append(made);
-      this.count += 1;
-      this.lines += type === "log_line" ? 1 : 0;
-    }
-    this.#progress = type === "stage_progress" ? { row: made, stage } : null;
-    this.#open = record.more ? { row: made, length: record.line.length } : null;
+    this.#progressed(record, made);
+    this.#append(made);
+    this.count += 1;
+    this.lines += record.type === "log_line" ? 1 : 0;
+    if (record.more) this.#open = { row: made, stream: record.stream, length: record.line.length };
     return made;
+  }
+
+  #extend({ line, more }) {
+    extend(this.#open.row, line, this.#open.length);
+    this.#open.length += line.length;
+    if (!more) this.#open = null;
+  }
+
+  /** Of what is said of how far a stage is, only the last is shown, and nothing once it is over. */
+  #progressed({ type, stage }, made) {
+    if (!type.startsWith("stage_")) return;
+    const before = this.#progress.get(stage);
+    this.#progress.delete(stage);
+    if (type === "stage_progress") this.#progress.set(stage, made);
+    if (before?.isConnected) {
+      before.remove();
+      this.count -= 1;
+    }
   }
 
   #append(made) {
@@ -92,11 +105,11 @@ export class Rows {
 
   #preview(record) {
     const key = `${this.#attempt} ${record.stream}`;
-    const made = row(record);
-    const before = this.#partials.get(key);
-    if (before) before.replaceWith(made);
-    else this.#unfinished.append(made);
-    this.#partials.set(key, made);
+    this.#partials.get(key)?.remove();
+    this.#partials.delete(key);
+    if (!record.line) return;
+    this.#partials.set(key, row(record));
+    this.#unfinished.append(this.#partials.get(key));
   }
 
   /** Take away the unfinished lines that `record` makes whole, or ends. */
