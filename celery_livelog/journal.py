@@ -245,7 +245,7 @@ def parse(data: bytes, *, growing: bool = True) -> tuple[list[tuple[int, Frame]]
         sound = magic == _MAGIC and size <= MAX_PAYLOAD
         if sound and stop > end and growing:
             break
-        if sound and zlib.crc32(memoryview(data)[at + 4 : stop]) == crc:
+        if sound and zlib.crc32(data[at + 4 : stop]) == crc:
             payload = data[at + _HEADER.size : stop]
             frames.append((at, Frame(kind, stream, slot, channel, time, raw_out, raw_err, payload)))
             at = stop

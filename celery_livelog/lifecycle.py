@@ -89,7 +89,7 @@ class Lifecycle:
         """Keep why the attempt will end as it does."""
         begun = getattr(request, "livelog_begun", None)
         if begun is not None and begun[0] is not None:
-            begun[0].reason = reason
+            begun[0].reason = reason.encode("utf-8", "backslashreplace").decode()
 
     def end(self, task: Any, state: str) -> None:
         """End the attempt that `begin` began for this task."""

@@ -30,6 +30,9 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[tuple[str, bool]]:
         """Take what was written; give each line that it finishes, and whether the line goes on ("more")."""
+        if not self._size and not self._at_start and self._is_plain(data):
+            self._redrawn = self.changed = False
+            return [(line.decode("utf-8", "backslashreplace"), False) for line in data[:-1].split(b"\n")]
         lines: list[tuple[str, bool]] = []
         head, newline, tail = data.partition(b"\n")
         if newline:
@@ -60,6 +63,10 @@ class LineSplitter:
     def redrawn(self) -> bool:
         """Whether the unfinished line went back to its start, as those of progress bars do."""
         return self._redrawn or self._at_start
+
+    def _is_plain(self, data: bytes) -> bool:
+        """Whether this is what nearly all writes are: short whole lines."""
+        return data.endswith(b"\n") and b"\r" not in data and len(data) <= self._limit
 
     def _hold(self, data: bytes, lines: list[tuple[str, bool]]) -> None:
         """Keep `data` for the unfinished line; pieces of an overlong one leave at the limit."""

@@ -182,13 +182,17 @@ def to_fields(record: Record, attempt: str) -> list[str | bytes | int]:
 
     Every entry has `line`, `timestamp`, `stream`, `type`, `n` and `attempt`; text goes as it is, all else as JSON.
     """
-    if type(record) is Line and record.level is None and record.stage is None and not record.more and not record.piece:
-        return [
+    if type(record) is Line and not record.more and not record.piece:  # what is most common, made quickly
+        fields: list[str | bytes | int] = [
             "line", record.line, "timestamp", record.timestamp, "stream", record.stream,
             "type", "log_line", "n", record.n, "attempt", attempt,
         ]  # fmt: skip
+        for name, value in (("level", record.level), ("logger", record.logger), ("stage", record.stage)):
+            if value is not None:
+                fields += (name, value)
+        return fields
     own = msgspec.to_builtins(record)
-    fields: list[str | bytes | int] = []
+    fields = []
     for name, value in {"line": record.text, "timestamp": "", "stream": "internal", **own, "attempt": attempt}.items():
         fields += (name, value if name in _PLAIN or name == "attempt" else msgspec.json.encode(value))
     return fields

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import operator
+import re
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -17,9 +19,10 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 #: Seconds between two progress events of a stage: more often than a person can follow.
 _PROGRESS_SECONDS = 0.1
-#: Bytes of an event; of a result or data beyond that, only the first characters are kept.
-_EVENT_BYTES = 1024 * 1024
+#: Characters of an event; beyond that, only the first of each text, result and data are kept.
+_EVENT_CHARACTERS = 1024 * 1024
 _SHOWN_OF_LARGE = 10_000
+_COUNT_LIMIT = 1 << 63
 
 
 class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and as a decorator
@@ -64,7 +67,7 @@ class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and
             self._tell("stage_complete", **ending, result=self._result)
         else:
             shown = "".join(traceback.format_exception(kind, error, trace))
-            self._tell("stage_error", **ending, error=f"{type(error).__name__}: {error}", traceback=shown)
+            self._tell("stage_error", **ending, error=_said(error), traceback=shown)
 
     def __call__(self, function: _F) -> _F:
         if inspect.iscoroutinefunction(function):
@@ -103,20 +106,57 @@ class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and
     def trace(self, event: str, **data: Any) -> None:
         """Leave a structured event of your own."""
         if self._writer is not None:
-            self._write({"type": "trace", "event": event, "data": data, "stage": self.number})
+            self._write({"type": "trace", "event": _shown(event), "data": data, "stage": self.number})
 
     def _tell_progress(self) -> None:
         self._untold = False
-        self._tell("stage_progress", done=self._done, total=self._total, message=self._message)
+        self._tell("stage_progress", done=self._done, total=self._total, message=_shown(self._message))
 
     def _tell(self, kind: str, **what: Any) -> None:
-        self._write({"type": kind, "stage": self.number, "name": self.name, **what})
+        self._write({"type": kind, "stage": self.number, "name": _shown(self.name), **what})
 
     def _write(self, event: dict[str, Any]) -> None:
-        if self._writer is None or self._writer.ended:
-            return
-        payload = json.dumps(event, default=repr).encode()
-        if len(payload) > _EVENT_BYTES:
-            large = {key: repr(value)[:_SHOWN_OF_LARGE] for key, value in event.items() if key in ("result", "data")}
-            payload = json.dumps({**event, **large}, default=repr).encode()
-        self._writer.event(payload)
+        if self._writer is not None and not self._writer.ended:
+            self._writer.event(_encoded(event))
+
+
+def _encoded(event: dict[str, Any]) -> bytes:
+    """An event as JSON that any reader takes; what JSON cannot hold is shown as text."""
+    try:
+        text = json.dumps(event, default=_plain, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):  # odd keys, NaN, circles
+        text = ""
+    if not text or len(text) > _EVENT_CHARACTERS:
+        text = json.dumps({key: _simple(value) for key, value in event.items()}, ensure_ascii=False)
+    return _SURROGATES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text).encode()
+
+
+def _plain(value: Any) -> int | str:
+    """A value that JSON does not know: as a number if it is a whole one, of another library, else as text."""
+    try:
+        return operator.index(value)
+    except Exception:  # noqa: BLE001 - the value's own code
+        return _shown(value)
+
+
+def _simple(value: Any) -> int | float | str | None:
+    if value is None or (isinstance(value, (int, float)) and abs(value) < _COUNT_LIMIT):
+        return value
+    return _shown(value)[:_SHOWN_OF_LARGE]
+
+
+def _shown(value: Any) -> str:
+    try:
+        return value if isinstance(value, str) else repr(value)
+    except Exception:  # noqa: BLE001 - the value's own code
+        return f"<{type(value).__name__}>"
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - the error's own code
+        return type(error).__name__
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")

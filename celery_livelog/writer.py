@@ -58,7 +58,7 @@ class AttemptWriter:
             end = text.rfind("\n") + 1
             if len(text) - end < _HOLD:
                 rest = text[end:]
-                # A signal handler may have printed since: its half line stays. No call here, so that none comes between.
+                # A signal handler may have printed since. No call in this line, so that none comes in the middle of it.
                 self._held[place] = self._held[place] + rest if place in self._held else rest
                 if not end:
                     return

@@ -10,7 +10,7 @@ from celery_livelog import journal
 from celery_livelog.attempts import Attempt
 from celery_livelog.journal import STREAMS, Frame
 from celery_livelog.lines import LineSplitter
-from celery_livelog.records import End, Gap, Line, Partial, Record, StageEvent, utc
+from celery_livelog.records import End, Gap, Line, Partial, Record, StageEvent, Trace, utc
 
 _RAW = -1  # the channel of raw bytes, apart from those of threads
 
@@ -51,7 +51,7 @@ class AttemptLog:
         if frame.kind == journal.LOG:
             return self._log(frame)
         if frame.kind == journal.EVENT:
-            return self._event(msgspec.json.decode(frame.payload), utc(frame.time))
+            return [self._event(frame.payload, utc(frame.time))]
         if frame.kind == journal.GAP:
             said = msgspec.json.decode(frame.payload)
             return [self.gap(said["lines"], said["reason"], frame.time)]
@@ -119,15 +119,24 @@ class AttemptLog:
     def _log(self, frame: Frame) -> list[Record]:
         level, logger, message = frame.payload.split(b"\0", 2)
         self.attempt.bytes += len(message) + 1
-        splitter = LineSplitter()
-        lines = splitter.feed(message) + (splitter.close() or ([] if message else [("", False)]))
-        return self._lines(lines, "log", utc(frame.time), level.decode(), logger.decode("utf-8", "backslashreplace"))
+        lines = LineSplitter().feed(message if message.endswith(b"\n") else message + b"\n")
+        where = level.decode("utf-8", "backslashreplace"), logger.decode("utf-8", "backslashreplace")
+        return self._lines(lines, "log", utc(frame.time), *where)
 
-    def _event(self, event: dict[str, Any], timestamp: str) -> list[Record]:
+    def _event(self, payload: bytes, timestamp: str) -> StageEvent:
         self.n += 1
-        kind, stage = event["type"], event.get("stage", 0)
+        try:
+            event = msgspec.json.decode(payload, type=dict[str, Any])
+            self._enter_or_leave(event["type"], event.get("stage", 0))
+            fields = {**event, "n": self.n, "timestamp": timestamp}
+            record: StageEvent = msgspec.convert(fields, StageEvent, strict=False)
+        except (msgspec.MsgspecError, KeyError, RecursionError):  # values of users
+            text = payload.decode("utf-8", "backslashreplace")
+            record = Trace(n=self.n, timestamp=timestamp, event="unreadable", data=text)
+        return record
+
+    def _enter_or_leave(self, kind: str, stage: int) -> None:
         if kind == "stage_start":
             self._stages.append(stage)
         elif kind in ("stage_complete", "stage_error") and stage in self._stages:
             self._stages.remove(stage)
-        return [msgspec.convert({**event, "n": self.n, "timestamp": timestamp}, StageEvent)]

@@ -20,6 +20,8 @@ from celery_livelog.shipper.raw import RawCopy, RawFile, open_files
 _GONE = "the process that ran the task, {pid}, ended without saying how"
 
 
+#: Sizes of raw files up to which everything was taken before.
+_NOTHING_NEW = (0, 0)
 #: Seconds between two questions whether anybody still writes to old raw files.
 _OLDER_SECONDS = 1.0
 
@@ -139,9 +141,9 @@ class Follower:
     def _read_parts(self, *, alive: bool) -> Iterator[Shown]:
         while True:
             part = self._parts[-1]
-            there_is_more = self._there_is_more()  # looked before reading on: then this part is complete
             # Raw sizes first, the journal second: bytes up to these sizes come before any record not yet there.
             files, sizes = self._files, self._sizes()
+            there_is_more = self._there_is_more(alive=alive)  # looked before reading on: then this part is complete
             while frames := part.reader.read(complete=there_is_more or not alive):
                 for at, frame in frames:
                     yield from self._raw(part, (frame.raw_out, frame.raw_err), at, frame.time)
@@ -149,8 +151,11 @@ class Follower:
                         yield from self._begin(part, frame)
                     else:
                         yield from self._record(frame)
-            if files is self._files:
-                yield from self._raw(part, sizes, part.reader.offset, time_ns())
+            if not alive:
+                files, sizes = self._files, self._sizes()  # no record comes any more: these bytes are the last
+            if there_is_more or files is not self._files:
+                sizes = _NOTHING_NEW
+            yield from self._raw(part, sizes, part.reader.offset, time_ns())
             if not there_is_more:
                 return
             self._sequence += 1
@@ -158,10 +163,10 @@ class Follower:
             self._parts[-1].attempts |= {log.attempt.attempt for log in self.logs}
             self._drop_parts()
 
-    def _there_is_more(self) -> bool:
+    def _there_is_more(self, *, alive: bool) -> bool:
         """Whether the process writes to the next part. An empty one does not say so: some threads are a moment late."""
         following = self._directory / f"{self._process}.{self._sequence + 1:06d}.journal"
-        return following.exists() and following.stat().st_size > 0
+        return following.exists() and (not alive or following.stat().st_size > 0)
 
     def _begin(self, part: Part, frame: Frame) -> Iterator[Shown]:
         begin = msgspec.json.decode(frame.payload, type=_Begin)

@@ -29,6 +29,8 @@ class _Log:
     outbox: Outbox
     resumed: bool
     fresh: bool = True
+    #: The number up to which a shipper before this one has sent the records.
+    sent: int = 0
     bytes: int = 0
     #: What the index was last told of: 0 nothing, 1 the beginning, 2 the end.
     indexed: int = 0
@@ -48,7 +50,7 @@ class Live:
         self._lock = threading.Lock()  # between the shipper's loop and the sink's thread, for the outboxes
         self._finished: list[tuple[str, float, int]] = []
         self._bounded = time.monotonic()
-        self._sink: Sink[str] = Sink("the live stream", self._work)
+        self._sink: Sink[str] = Sink("the live stream", self._work, hurried=True)
 
     def put(self, attempt: Attempt, records: Sequence[Record], *, resumed: bool) -> None:
         """Take records of an attempt."""
@@ -56,8 +58,10 @@ class Live:
             log = self._logs.get(attempt.attempt)
             if log is None:
                 log = self._logs[attempt.attempt] = _Log(attempt, Outbox(self._maxlen), resumed)
+            waiting = bool(log.outbox)
             log.outbox.put(records)
-        self._sink.put(attempt.attempt)
+        if not waiting:
+            self._sink.put(attempt.attempt)
 
     def archived(self, attempt: Attempt) -> None:
         """The log is complete in the archive; where all can read that, the stream is not needed any more."""
@@ -114,15 +118,20 @@ class Live:
         return True
 
     def _next(self, log: _Log) -> Parcel | None:
-        sent_before = self._writer.last_n(log.attempt.task_id, log.attempt.attempt) if log.resumed else 0
-        log.resumed = False
+        attempt = log.attempt
+        if log.resumed:
+            log.sent, log.resumed = self._writer.last_n(attempt.task_id, attempt.attempt), False
         with self._lock:
             records = log.outbox.take(_BATCH)
-        records = [record for record in records if record.n > sent_before] if sent_before else records
+            while records and records[-1].n <= log.sent:
+                records = log.outbox.take(_BATCH)
         if not records:
+            if log.sent and not attempt.running and attempt.attempt in self._logs:
+                self._finish(log)  # all of it was sent before
             return None
-        known = log.attempt if log.indexed < (1 if log.attempt.running else 2) else None
-        return Parcel(log.attempt.task_id, log.attempt.attempt, records, log.fresh, known)
+        records = [record for record in records if record.n > log.sent] if log.sent else records
+        known = attempt if log.indexed < (1 if attempt.running else 2) else None
+        return Parcel(attempt.task_id, attempt.attempt, records, log.fresh, known)
 
     def _settle(self, log: _Log, parcel: Parcel, sent: Sent, *, away: bool) -> None:
         """Deal with what became of a parcel. Refused while others got through, it is lost: its key is no stream."""

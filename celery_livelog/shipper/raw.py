@@ -8,6 +8,7 @@ same numbers.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 from collections import deque
@@ -56,10 +57,12 @@ class RawFile:
     @property
     def forsaken(self) -> bool:
         """Whether all was read and no process has the file open but this one: then a lease on it can be had."""
+        if self._fd < 0:
+            return True
         try:
             fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         except OSError:
-            return self._fd < 0
+            return False
         fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return self.offset >= self.size()
 
@@ -113,7 +116,10 @@ class RawCopy:
             self._path.unlink(missing_ok=True)
 
     def _keep(self, stream: int, data: bytes, at: int, now: int) -> Frame:
-        """Append to the copy; `raw_out` is the place in the journal, `raw_err` the bytes taken from the raw file."""
+        """Append to the copy; `raw_out` is the place in the journal, `raw_err` the bytes taken from the raw file.
+
+        :raises OSError: when the disk is full. Nothing is punched then: the next shipper takes it.
+        """
         kind, payload = journal.RAW, data
         if self._full():
             lines = data.count(b"\n")
@@ -121,7 +127,9 @@ class RawCopy:
         if self._fd < 0:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             self._fd = os.open(self._path, flags, 0o600)
-        os.write(self._fd, journal.frame(kind, stream, 0, now, (at, len(data)), payload))
+        frame = journal.frame(kind, stream, 0, now, (at, len(data)), payload)
+        if os.write(self._fd, frame) < len(frame):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         return Frame(kind, stream, 0, 0, now, at, len(data), payload)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,23 +15,26 @@ T = TypeVar("T")
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
+_UNHURRIED = 10  # as nice(1) counts
 
 
 class Sink(Generic[T]):
     """A queue and the thread that works it off.
 
     :param name: what is written, for messages.
+    :param hurried: whether somebody waits to see it; else the thread yields to whatever else wants the processor.
     :param work: takes from the left of the queue what it has dealt with. When it raises, what it left is tried again
         after a pause; the other sinks don't notice.
     """
 
-    def __init__(self, name: str, work: Callable[[deque[T]], None]) -> None:
+    def __init__(self, name: str, work: Callable[[deque[T]], None], *, hurried: bool = False) -> None:
         self._name = name
         self._work = work
         self._queue: deque[T] = deque()
         self._wake = threading.Event()
         self._closing = False
         self._busy = False
+        self._hurried = hurried
         self._thread = threading.Thread(target=self._run, name=f"livelog-{name}", daemon=True)
         self._thread.start()
 
@@ -50,6 +55,8 @@ class Sink(Generic[T]):
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        if not self._hurried and sys.platform == "linux":  # where a thread has a priority of its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _UNHURRIED)
         pause = _FIRST_PAUSE
         while True:
             self._wake.wait()

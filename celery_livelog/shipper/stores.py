@@ -42,7 +42,7 @@ class Stores:
         self._rows = Catalog(settings.database_url)
         self._catalog: Sink[Attempt] = Sink("the catalog", self._write_rows)
         self._descriptors = console
-        self._console: Sink[tuple[int, bytes]] = Sink("the console", self._write_console)
+        self._console: Sink[tuple[int, bytes]] = Sink("the console", self._write_console, hurried=True)
         self._console_bytes = 0
 
     def records(self, attempt: Attempt, records: Sequence[Record], *, resumed: bool) -> None:

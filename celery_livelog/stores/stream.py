@@ -23,6 +23,7 @@ from redis.retry import Retry
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.records import Line, Partial, Record, from_fields, to_fields
+from celery_livelog.stores.wire import Wire, packed
 
 #: Seconds without an answer after which Redis counts as away. redis-py's own retries would repeat what was executed.
 _TIMEOUT = 3.0
@@ -69,6 +70,7 @@ class StreamWriter:
 
     def __init__(self, url: str, prefix: str, maxlen: int, expires: int) -> None:
         self._redis = redis.Redis.from_url(_redis_url(url), **_options())
+        self._wire = Wire(self._redis)
         self._prefix = prefix
         self._maxlen = maxlen
         self._expires = expires
@@ -76,11 +78,9 @@ class StreamWriter:
 
     def send(self, parcels: Sequence[Parcel]) -> list[Sent]:
         """Write all parcels in one round trip; every stream's TTL is renewed."""
-        pipeline = self._redis.pipeline(transaction=False)
-        counts: list[list[int]] = []
-        for parcel in parcels:
-            counts.append(self._add(pipeline, parcel))
-        answers = iter(pipeline.execute(raise_on_error=False))
+        commands: list[bytes] = []
+        counts = [self._add(commands, parcel) for parcel in parcels]
+        answers = iter(self._wire.execute(commands))
         return [_outcome(parcel, count, answers) for parcel, count in zip(parcels, counts, strict=True)]
 
     def last_n(self, task_id: str, attempt: str) -> int:
@@ -125,28 +125,27 @@ class StreamWriter:
 
     def close(self) -> None:
         """Close the connections."""
+        self._wire.close()
         self._redis.close()
 
-    def _add(self, pipeline: Any, parcel: Parcel) -> list[int]:
-        """Queue a parcel's commands; give the number of entries of each record, in order."""
+    def _add(self, commands: list[bytes], parcel: Parcel) -> list[int]:
+        """Add a parcel's commands; give the number of entries of each record, in order."""
         key = self._key(parcel.task_id)
         counts = []
-        fresh = parcel.fresh
-        maxlen = self._entries(parcel)
+        options = ("MAXLEN", "~", self._entries(parcel), "*")
+        only_existing = () if parcel.fresh else ("NOMKSTREAM",)
         for record in parcel.records:
             pieces = _pieces(record)
             counts.append(len(pieces))
             for piece in pieces:
-                only_existing = () if fresh else ("NOMKSTREAM",)
-                fields = to_fields(piece, parcel.attempt)
-                pipeline.execute_command("XADD", key, *only_existing, "MAXLEN", "~", maxlen, "*", *fields)
-                fresh = False
-        pipeline.expire(key, self._expires)
+                commands.append(packed("XADD", key, *only_existing, *options, *to_fields(piece, parcel.attempt)))
+                only_existing = ("NOMKSTREAM",)
+        commands.append(packed("EXPIRE", key, self._expires))
         if parcel.known is not None:
             index = self._key(":index", own=True)
             entry = ("attempt", msgspec.json.encode(parcel.known))
-            pipeline.execute_command("XADD", index, "MAXLEN", "~", _INDEX_ENTRIES, "*", *entry)
-            pipeline.expire(index, self._expires)
+            commands.append(packed("XADD", index, "MAXLEN", "~", _INDEX_ENTRIES, "*", *entry))
+            commands.append(packed("EXPIRE", index, self._expires))
         return counts
 
     def _entries(self, parcel: Parcel) -> int:
