@@ -308,3 +308,13 @@ def test_same_id_twice_at_once(project: Project, worker: StartWorker, valkey: Va
     found = logs.archived(project, "twice", 2)
     assert logs.lines(found) == ["holding", "released"] * 2
     assert os.listdir(f"{project.settings.dir}/archive/tasks") == ["twice"]
+
+
+def test_journal_goes_in_parts(project: Project, worker: StartWorker) -> None:
+    """A journal's parts are deleted as their tasks are archived, while the process that writes them lives on."""
+    project.configure(livelog_spool_max_bytes=2_000_000)
+    worker(concurrency=1)
+    for _ in range(4):
+        task = project.run("number_lines", 10_000)
+        assert len(logs.lines(logs.archived(project, task.id))) == 10_000
+    wait_for(lambda: sum(name.endswith(".journal") for name in spooled(project)) == 1, what="one part that is left")

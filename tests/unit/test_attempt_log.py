@@ -1,0 +1,238 @@
+"""An attempt's log: whatever frames come, its records are numbered 1, 2, 3 … and the same frames give the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from celery_livelog import journal
+from celery_livelog.attempts import Attempt
+from celery_livelog.journal import STDERR, STDOUT, Frame
+from celery_livelog.records import End, Gap, Line, Record, StageStart, Trace, encode
+from celery_livelog.shipper.attempt import AttemptLog
+from tests.unit.journals import lines, skipped
+
+SECOND = 1_000_000_000
+AT = "1970-01-01T00:00:01.000000+00:00"
+
+
+def new_log() -> AttemptLog:
+    return AttemptLog(Attempt(attempt="00aa11bb", task_id="a-task", started=AT))
+
+
+def frame(kind: int, payload: bytes | dict[str, Any], stream: int = 0, channel: int = 0, time: int = SECOND) -> Frame:
+    data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return Frame(kind, stream, 1, channel, time, 0, 0, data)
+
+
+def text(data: bytes, stream: int = STDOUT, channel: int = 0, time: int = SECOND) -> Frame:
+    return frame(journal.TEXT, data, stream, channel, time)
+
+
+def gap(count: int) -> Frame:
+    return frame(journal.GAP, {"lines": count, "reason": "overload"})
+
+
+def end(state: str = "SUCCESS", exit_code: int = 0) -> Frame:
+    return frame(journal.END, {"state": state, "exit_code": exit_code, "reason": ""})
+
+
+def event(kind: str, stage: int, **fields: Any) -> Frame:
+    return frame(journal.EVENT, {"type": kind, "stage": stage, "name": "Build", **fields})
+
+
+def logged(message: bytes) -> Frame:
+    return frame(journal.LOG, b"INFO\0logger\0" + message, journal.LOG_STREAM)
+
+
+def feed(*frames: Frame) -> list[Record]:
+    log = new_log()
+    return [record for one in frames for record in log.feed(one)]
+
+
+def start(record: Record) -> int:
+    """The first number that a record stands for."""
+    return record.first if isinstance(record, Gap) else record.n
+
+
+OUTPUT = st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\xff", "€".encode(), b"\xe2"]), max_size=12).map(b"".join)
+FRAMES = st.lists(
+    st.one_of(
+        st.builds(text, OUTPUT, st.sampled_from([STDOUT, STDERR]), st.integers(0, 2)),
+        st.builds(frame, st.just(journal.RAW), OUTPUT, st.sampled_from([STDOUT, STDERR])),
+        st.builds(logged, OUTPUT),
+        st.builds(gap, st.integers(1, 50)),
+        st.builds(event, st.sampled_from(["stage_start", "stage_complete", "nonsense"]), st.integers(1, 3)),
+        st.builds(frame, st.just(journal.EVENT), OUTPUT),
+        st.builds(frame, st.sampled_from([0, 99]), OUTPUT),
+    ),
+    max_size=30,
+)
+
+
+@given(FRAMES)
+def test_numbers_have_no_holes(frames: list[Frame]) -> None:
+    """From 1 to the end, each number is one record's or in one gap; that holds for unreadable events as well."""
+    found = feed(*frames, end())
+    at = 1
+    for record in found:
+        assert start(record) == at
+        assert record.n >= at
+        at = record.n + 1
+    if found:
+        assert isinstance(found[-1], End)
+
+
+@given(FRAMES)
+def test_the_same_frames_give_the_same_records(frames: list[Frame]) -> None:
+    """A shipper that starts anew gives every record the number and time that the one before it gave."""
+    assert feed(*frames, end()) == feed(*frames, end())
+
+
+@given(FRAMES)
+def test_the_attempt_is_kept_up(frames: list[Frame]) -> None:
+    """What catalog and manifest say of lines, gaps and end is what the log holds."""
+    log = new_log()
+    found = [record for one in (*frames, end("FAILURE", 1)) for record in log.feed(one)]
+    assert log.attempt.lines == len(lines(found))
+    assert log.attempt.skipped == skipped(found)
+    assert (log.attempt.state, log.attempt.exit_code, log.attempt.ended) == ("FAILURE", 1, AT)
+    assert log.ended
+    assert log.silent == (not found)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), OUTPUT), max_size=15), st.lists(st.integers(0, 200), max_size=10))
+def test_the_same_output_gives_the_same_lines(writes: list[tuple[int, bytes]], places: list[int]) -> None:
+    """How a thread's output is divided into frames makes no difference to its lines."""
+    for thread in (0, 1):
+        whole = b"".join(data for by, data in writes if by == thread)
+        cuts = sorted(min(place, len(whole)) for place in places)
+        divided = [text(whole[a:b]) for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+        alone = lines(feed(text(whole), end()))
+        assert lines(feed(*divided, end())) == alone
+        mixed = feed(*(text(data, channel=by) for by, data in writes), end())
+        assert sorted(line for line in lines(mixed)) == sorted(
+            line
+            for by in (0, 1)
+            for line in lines(feed(text(b"".join(data for writer, data in writes if writer == by)), end()))
+        )
+
+
+def test_threads_and_raw_bytes_do_not_mix() -> None:
+    """Halves of lines that threads and subprocesses leave are each their own line."""
+    found = feed(
+        text(b"one", channel=1),
+        text(b"two", channel=2),
+        frame(journal.RAW, b"raw", STDOUT),
+        text(b" err", STDERR, channel=1),
+        text(b" and on\n", channel=1),
+        frame(journal.RAW, b" and on\n", STDOUT),
+        end(),
+    )
+    assert lines(found) == [
+        ("stdout", "one and on"), ("stdout", "raw and on"), ("stdout", "two"), ("stderr", " err"),
+    ]  # fmt: skip
+
+
+def test_a_gap_takes_the_numbers_of_what_is_missing() -> None:
+    """After 3 lines and 15 that were not written, the next line is the 19th."""
+    found = feed(text(b"1\n2\n3\n"), gap(15), text(b"19\n"), end())
+    missing = found[3]
+    assert isinstance(missing, Gap)
+    assert (missing.first, missing.last, missing.skipped, missing.n, missing.reason) == (4, 18, 15, 18, "overload")
+    assert [record.n for record in found] == [1, 2, 3, 18, 19, 20]
+
+
+def test_lines_have_the_stage_that_runs() -> None:
+    """The innermost stage that has not ended, also when stages end in another order than they began."""
+    found = feed(
+        text(b"none\n"),
+        event("stage_start", 1),
+        text(b"in 1\n"),
+        event("stage_start", 2),
+        logged(b"in 2"),
+        event("stage_complete", 1, elapsed=1.0),
+        text(b"in 2\n"),
+        event("stage_error", 2, elapsed=1.0, error="no"),
+        text(b"none\n"),
+    )
+    assert [(record.line, record.stage) for record in found if isinstance(record, Line)] == [
+        ("none", None), ("in 1", 1), ("in 2", 2), ("in 2", 2), ("none", None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"no JSON", b"[]", b"{}", b'{"type":"stage_start"}', b'{"type":"nonsense"}', b'{"type":5,"stage":{}}']
+)
+def test_an_event_that_is_none_is_shown(payload: bytes) -> None:
+    """What cannot be read as an event is a record with the text in it; the log goes on."""
+    unreadable, line = feed(frame(journal.EVENT, payload), text(b"on\n"))
+    assert isinstance(unreadable, Trace)
+    assert (unreadable.event, unreadable.data) == ("unreadable", payload.decode())
+    assert line.n == 2
+
+
+def test_the_end_closes_unfinished_lines() -> None:
+    """What was printed without a newline is a line of its own before the end."""
+    *found, last = feed(text(b"no newline"), text(b"err", STDERR), end("REVOKED", 1))
+    assert lines(found) == [("stdout", "no newline"), ("stderr", "err")]
+    assert last == End(n=3, timestamp=AT, state="REVOKED", exit_code=1)
+
+
+def test_after_the_end_comes_nothing() -> None:
+    """Frames that a late thread wrote, or a second end, are not of this attempt."""
+    log = new_log()
+    for one in (text(b"line\n"), end()):
+        log.feed(one)
+    assert [log.feed(one) for one in (text(b"late\n"), gap(3), logged(b"late"), end("FAILURE", 1))] == [[]] * 4
+    assert (log.n, log.attempt.state) == (2, "SUCCESS")
+
+
+def test_a_silent_attempt_has_no_records() -> None:
+    """An attempt that printed nothing ends without a record, and says in its row how it ended."""
+    log = new_log()
+    assert log.feed(end("FAILURE", 1)) == []
+    assert log.silent
+    assert (log.attempt.state, log.attempt.exit_code) == ("FAILURE", 1)
+
+
+def test_times_are_those_of_the_writes() -> None:
+    """A line has the time at which it was finished, and times come from the frames alone."""
+    found = feed(text(b"begun ", time=1 * SECOND), text(b"finished\n", time=2 * SECOND), logged(b"logged"))
+    assert [record.timestamp for record in found] == ["1970-01-01T00:00:02.000000+00:00", AT]
+
+
+def test_logger_and_level_of_any_bytes() -> None:
+    """A name that is no UTF-8 is made visible."""
+    (line,) = feed(frame(journal.LOG, b"LEV\xff\0log\xffger\0text", journal.LOG_STREAM))
+    assert isinstance(line, Line)
+    assert (line.level, line.logger, line.line) == ("LEV\\xff", "log\\xffger", "text")
+
+
+def test_previews_are_unfinished_lines() -> None:
+    """A live view sees a prompt or a bar, under the number it will have; and only what has changed since."""
+    log = new_log()
+    log.feed(text(b"done\n"))
+    assert not log.unfinished
+    log.feed(text(b"50%\r", STDERR))
+    log.feed(text(b"Name: "))
+    assert log.unfinished
+    found = sorted(log.previews(SECOND), key=lambda partial: partial.stream)
+    assert [(partial.n, partial.stream, partial.line, partial.redrawn) for partial in found] == [
+        (2, "stderr", "50%", True), (2, "stdout", "Name: ", False),
+    ]  # fmt: skip
+    assert not log.unfinished
+    assert log.previews(SECOND) == []
+    assert log.feed(text(b"x\n"))[0].n == 2
+
+
+def test_every_record_goes_over_the_wire() -> None:
+    """What comes out can be encoded, whatever went in."""
+    found = feed(text(b"\xff\xfe\x00\n"), frame(journal.EVENT, b'{"type":"trace","event":"e","data":[1e999]}'), end())
+    assert all(msgspec.json.decode(encode(record)) for record in found)
+    assert isinstance(feed(event("stage_start", 1))[0], StageStart)

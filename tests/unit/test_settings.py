@@ -1,0 +1,152 @@
+"""The ``livelog_*`` keys of a Celery app, and what becomes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from celery_livelog.errors import SettingsError
+from celery_livelog.settings import Settings, enabled
+
+
+def read(**conf: Any) -> Settings:
+    return Settings.from_conf(conf)
+
+
+def app_with(**conf: Any) -> Celery:
+    app = Celery("settings", set_as_current=False)
+    app.conf.update(conf)
+    return app
+
+
+def test_nothing_needs_to_be_set() -> None:
+    """All files are below one directory of the user's, and no Redis is invented."""
+    settings = read()
+    assert settings.redis_url is None
+    assert settings.archive_url == (Path(settings.dir) / "archive").as_uri()
+    assert settings.database_url == f"sqlite:///{settings.dir}/catalog.sqlite3"
+    assert settings.spool_dir == f"{settings.dir}/spool"
+    assert (settings.key_prefix, settings.maxlen, settings.expires) == ("task:logs:", 10_000, 86_400)
+
+
+def test_livelog_dir_moves_everything(tmp_path: Path) -> None:
+    """Archive, catalog and journals go where ``livelog_dir`` says, unless one is set apart."""
+    settings = read(livelog_dir=str(tmp_path), livelog_spool_dir="/dev/shm/spool")
+    assert settings.archive_url == f"file://{tmp_path}/archive"
+    assert settings.database_url == f"sqlite:///{tmp_path}/catalog.sqlite3"
+    assert settings.spool_dir == "/dev/shm/spool"
+
+
+@pytest.mark.parametrize(
+    ("conf", "url"),
+    [
+        ({"broker_url": "redis://broker/1", "result_backend": "redis://backend/2"}, "redis://broker/1"),
+        ({"broker_url": "amqp://broker", "result_backend": "rediss://backend/2"}, "rediss://backend/2"),
+        ({"broker_url": "amqp://broker;redis://second/0"}, "redis://second/0"),
+        ({"broker_url": ["redis://first/0", "redis://second/0"]}, "redis://first/0"),
+        ({"broker_url": "redis://broker/1", "livelog_redis_url": "redis://other/3"}, "redis://other/3"),
+        ({"broker_url": "amqp://broker", "result_backend": "db+sqlite:///results"}, None),
+        ({}, None),
+    ],
+)
+def test_the_redis_is_celerys_own(conf: dict[str, Any], url: str | None) -> None:
+    """The broker if it is Redis, else the result backend, else none; what is set for livelog goes first."""
+    assert read(**conf).redis_url == url
+
+
+def test_the_redis_given_on_the_command_line_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``celery --broker URL`` reaches the app by an environment variable, and is the broker then."""
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://from-the-command-line/0")
+    assert Settings.from_conf(app_with().conf).redis_url == "redis://from-the-command-line/0"
+
+
+def test_a_celery_app_is_read_as_it_is() -> None:
+    """Settings come from ``app.conf`` in each of the ways that Celery offers."""
+    app = app_with(livelog_maxlen=5)
+    app.conf.livelog_expires = 60
+    settings = Settings.from_conf(app.conf)
+    assert (settings.maxlen, settings.expires) == (5, 60)
+
+
+def test_django_names_are_read() -> None:
+    """In Django, where Celery's namespace is CELERY, a key is ``CELERY_LIVELOG_…``."""
+    app = Celery("django", set_as_current=False)
+    app.config_from_object({"CELERY_LIVELOG": True, "CELERY_LIVELOG_MAXLEN": 5}, namespace="CELERY")
+    assert enabled(app.conf)
+    assert Settings.from_conf(app.conf).maxlen == 5
+
+
+def test_an_unknown_django_name_is_an_error() -> None:
+    """A mistyped key is found under Django's names too."""
+    app = Celery("django", set_as_current=False)
+    app.config_from_object({"CELERY_LIVELOG_MAXLENGTH": 5}, namespace="CELERY")
+    with pytest.raises(SettingsError, match="did you mean livelog_maxlen"):
+        Settings.from_conf(app.conf)
+
+
+def test_an_unknown_key_names_the_nearest() -> None:
+    """A mistyped key is never ignored."""
+    with pytest.raises(SettingsError, match=r"livelog_archive_uri is not .* did you mean livelog_archive_url\?"):
+        read(livelog_archive_uri="file:///logs")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("livelog_redis_url", "http://somewhere"),
+        ("livelog_key_prefix", ""),
+        ("livelog_maxlen", 0),
+        ("livelog_maxlen", True),
+        ("livelog_expires", "3600"),
+        ("livelog_archive_url", "/var/log"),
+        ("livelog_capture", ["stdin"]),
+        ("livelog_tee", "yes"),
+        ("livelog_shipper", "goroutine"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_an_error(key: str, value: Any) -> None:
+    """The error names the key and what was expected."""
+    with pytest.raises(SettingsError, match=f"^{key} is .*; expected "):
+        read(**{key: value})
+
+
+def test_an_error_does_not_show_a_password() -> None:
+    """Of a URL that cannot be used, only the scheme is shown."""
+    with pytest.raises(SettingsError) as error:
+        read(livelog_redis_url="http://user:secret@host")
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [1, "True", None])
+def test_the_switch_is_true_or_false(value: Any) -> None:
+    """``livelog`` set to anything else is a mistake to be told of."""
+    with pytest.raises(SettingsError, match="expected True or False"):
+        enabled({"livelog": value})
+
+
+def test_the_switch_is_off_unless_set() -> None:
+    """Installing the package changes nothing by itself."""
+    assert not enabled({})
+    assert enabled({"livelog": True})
+
+
+def test_an_archive_that_was_configured_is_shared() -> None:
+    """Only an archive that somebody has named is one that other machines can be expected to read."""
+    assert not read().archive_shared
+    assert read(livelog_archive_url="file:///logs").archive_shared
+
+
+def test_another_process_gets_the_same_settings() -> None:
+    """All settings survive the way to the shipper."""
+    settings = read(broker_url="redis://broker/1", livelog_include=["proj.*"], livelog_tee=False)
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_settings_cannot_be_changed() -> None:
+    """What was read once stays as it was read."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        read().maxlen = 1  # type: ignore[misc]
