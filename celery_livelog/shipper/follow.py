@@ -160,7 +160,6 @@ class Follower:
                 return
             self._sequence += 1
             self._parts.append(self._open(self._sequence))
-            self._parts[-1].attempts |= {log.attempt.attempt for log in self.logs}
             self._drop_parts()
 
     def _there_is_more(self, *, alive: bool) -> bool:

@@ -31,16 +31,14 @@ class _Log:
     fresh: bool = True
     #: The number up to which a shipper before this one has sent the records.
     sent: int = 0
+    archived: bool = False
     bytes: int = 0
     #: What the index was last told of: 0 nothing, 1 the beginning, 2 the end.
     indexed: int = 0
 
 
 class Live:
-    """The stream sink.
-
-    :param resuming: whether a shipper before this one may have sent a part of what comes first.
-    """
+    """The stream sink."""
 
     def __init__(self, writer: StreamWriter, settings: Settings) -> None:
         self._writer = writer
@@ -65,8 +63,14 @@ class Live:
 
     def archived(self, attempt: Attempt) -> None:
         """The log is complete in the archive; where all can read that, the stream is not needed any more."""
-        if self._keep is None:
-            self._sink.put(f"archived {attempt.task_id}")
+        if self._keep is not None:
+            return
+        with self._lock:
+            log = self._logs.get(attempt.attempt)
+            if log is not None:
+                log.archived = True  # not all is sent: it goes when that is done
+                return
+        self._sink.put(f"archived {attempt.task_id}")
 
     @property
     def idle(self) -> bool:
@@ -156,7 +160,10 @@ class Live:
         attempt = log.attempt
         if log.indexed < 2:
             self._writer.send([Parcel(attempt.task_id, attempt.attempt, [], True, attempt)])
-        self._logs.pop(attempt.attempt, None)
+        with self._lock:
+            self._logs.pop(attempt.attempt, None)
+        if log.archived:
+            self._writer.expire_soon(attempt.task_id)
         self._writer.forget(attempt.attempt)
         if self._keep is not None:
             self._finished.append((attempt.task_id, time.time(), log.bytes))

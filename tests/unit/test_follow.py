@@ -274,8 +274,9 @@ def test_prints_and_subprocesses_keep_their_order(process: Process) -> None:
     assert texts(given_now(process)) == ["P before", "r child", "P between", "r child's error", "P after"]
 
 
-def test_order_while_it_is_written(tmp_path: Path) -> None:
+def test_order_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shipper that reads all the while, and is killed all the while, sees prints and raw lines in turn."""
+    monkeypatch.setattr(journal, "ROTATE_BYTES", 500)
     process = Process(tmp_path)
     process.begin()
     count = 1500
@@ -425,15 +426,19 @@ def test_a_dead_process_tasks_are_lost(process: Process) -> None:
 def test_the_end_behind_a_frame_cut_short_is_found(process: Process, tmp_path: Path) -> None:
     """A full disk that cuts a large frame short does not turn an attempt that ended well into a lost one."""
     process.print("P before")
+    shipper = Shipper(process)
+    shipper.look()
     (path,) = paths(tmp_path)
     cut = journal.frame(journal.TEXT, STDOUT, 1, 0, (0, 0), b"x" * 50_000)[:1000]
     with path.open("ab") as file:
         file.write(cut)
     process.end()
     process.alive = False
-    end = given_now(process)[-1]
-    assert isinstance(end, End)
-    assert end.state == "SUCCESS"
+    shipper.look()
+    (records,) = shipper.given.values()
+    assert isinstance(records[-1], End)
+    assert records[-1].state == "SUCCESS"
+    shipper.follower.close(delete=False)
 
 
 def test_a_late_frame_of_the_part_before_is_not_missed(process: Process, tmp_path: Path) -> None:
