@@ -3,6 +3,7 @@
 ::
 
     <spool>/<worker>/              0700, one per worker process tree, named <host>-<pid>-<random>
+        settings.json              0600, for the shipper and for one that comes after it: they hold passwords
         worker.lock                held by the worker's main process while it lives
         shipper.lock               held by the shipper that ships this directory
         doorbell                   FIFO: a byte wakes the shipper
@@ -27,6 +28,7 @@ from celery_livelog.errors import SpoolError
 
 WORKER = "worker"
 SHIPPER = "shipper"
+SETTINGS = "settings.json"
 
 
 def create(root: str) -> Path:
@@ -47,6 +49,16 @@ def create(root: str) -> Path:
             "set livelog_dir or livelog_spool_dir to a directory that the worker may write"
         ) from error
     return directory
+
+
+def keep_settings(directory: Path, settings: bytes) -> None:
+    """Lay the worker's settings down for whoever ships the directory.
+
+    :raises OSError: when they cannot be written.
+    """
+    fd = os.open(directory / SETTINGS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with open(fd, "wb") as file:
+        file.write(settings)
 
 
 def _private(directory: Path) -> None:

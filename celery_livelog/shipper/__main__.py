@@ -1,16 +1,21 @@
-"""The shipper as a process: ``python -m celery_livelog.shipper DIRECTORY`` with the worker's settings on stdin."""
+"""The shipper as a process: ``python -m celery_livelog.shipper DIRECTORY``. The directory has the settings, too."""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
-import subprocess
 import sys
+import time
 from pathlib import Path
 
 from celery_livelog import spool
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.loop import ship
+from celery_livelog.shipper.supervise import launch
+
+#: Seconds for which a directory must have been left alone: a worker makes its own before it takes the lock.
+_LEFT_ALONE_SECONDS = 10.0
 
 
 def main() -> None:
@@ -18,12 +23,12 @@ def main() -> None:
     # Meant for the worker, which still has things to say: the end comes when it is gone and all is sent.
     for unheeded in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(unheeded, signal.SIG_IGN)
+    gc.freeze()  # what is imported stays: looking through it again and again costs a seventh of all time under load
     directory = Path(sys.argv[1])
-    text = sys.stdin.buffer.read()
-    settings = Settings.from_json(text)
+    settings = Settings.from_json((directory / spool.SETTINGS).read_bytes())
     if spool.held(directory, spool.WORKER):
         for abandoned in _abandoned(directory):
-            _ship_too(abandoned, text)
+            launch(abandoned)
     ship(directory, settings, leaving=lambda: not spool.held(directory, spool.WORKER))
 
 
@@ -34,16 +39,9 @@ def _abandoned(own: Path) -> list[Path]:
         path
         for path in own.parent.glob(f"{host}-*")
         if path != own and path.is_dir() and path.stat().st_uid == os.geteuid()
+        if path.stat().st_mtime < time.time() - _LEFT_ALONE_SECONDS
         if not spool.held(path, spool.WORKER) and not spool.held(path, spool.SHIPPER)
     ]
-
-
-def _ship_too(directory: Path, settings: bytes) -> None:
-    command = [sys.executable, "-m", "celery_livelog.shipper", str(directory)]
-    shipper = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-    assert shipper.stdin is not None
-    with shipper.stdin as stdin:
-        stdin.write(settings)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class Shipper:
         self._followers: dict[str, Follower] = {}
         self._owners: dict[str, Follower] = {}
         self._archived: deque[str] = deque()
-        self._changed = 0
+        self._changed = -1
         self._first_round = True
         self._preview_at = 0.0
         self._weighed_at = 0.0
@@ -169,5 +169,5 @@ def ship(directory: Path, settings: Settings, leaving: Callable[[], bool], conso
         shipper.close()
         stores.close()
     lock.release()
-    if not left:
+    if not left and not processes(directory):
         shutil.rmtree(directory, ignore_errors=True)

@@ -23,6 +23,16 @@ _HUNG_SECONDS = 30.0
 _LONGEST_PAUSE = 30.0
 
 
+def launch(directory: Path) -> subprocess.Popen[bytes]:
+    """Start a process that ships a spool directory.
+
+    :raises OSError: when no process can be started.
+    """
+    command = [sys.executable, "-m", "celery_livelog.shipper", str(directory)]
+    # Its own session: a Ctrl-C in the terminal is not for it.
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
 class Supervisor(Protocol):
     """Keeps a shipper going."""
 
@@ -60,7 +70,8 @@ class ProcessSupervisor:
         :raises OSError: when no process can be started.
         """
         self._lock.take()
-        self._shipper = self._launch()
+        spool.keep_settings(self._directory, self._settings.to_json())
+        self._shipper = launch(self._directory)
         threading.Thread(target=self._look_after, name="livelog-supervisor", daemon=True).start()
 
     def drain(self) -> None:
@@ -78,15 +89,6 @@ class ProcessSupervisor:
                 "livelog: the last lines are still on their way after %.0f s; process %d goes on with them from %s",
                 DRAIN_SECONDS, self._shipper.pid if self._shipper else 0, self._directory,
             )  # fmt: skip
-
-    def _launch(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "celery_livelog.shipper", str(self._directory)]
-        # Its own session: a Ctrl-C in the terminal is not for it.
-        shipper = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-        assert shipper.stdin is not None
-        with shipper.stdin as stdin:
-            stdin.write(self._settings.to_json())  # not as an argument: it holds passwords
-        return shipper
 
     def _look_after(self) -> None:
         beat, still, pause = 0, 0.0, _LOOK_SECONDS
@@ -111,7 +113,7 @@ class ProcessSupervisor:
         status = "did not start" if dead is None else f"ended with status {dead.returncode}"
         logger.warning("livelog: the shipper %s; starting another", status)
         try:
-            self._shipper = self._launch()
+            self._shipper = launch(self._directory)
         except OSError as error:
             self._shipper = None
             logger.error("livelog: no shipper can be started: %s", error)
@@ -134,6 +136,7 @@ class ThreadSupervisor:
     def start(self) -> None:
         """See `Supervisor`."""
         self._lock.take()
+        spool.keep_settings(self._directory, self._settings.to_json())
         self._thread.start()
 
     def drain(self) -> None:

@@ -234,6 +234,7 @@ def test_who_scrolls_up_is_left_alone(page: Page, site: Site) -> None:
     page.locator(".ll-scroll").hover()
     page.mouse.wheel(0, -300)
     expect(follow).to_have_attribute("aria-pressed", "false")
+    page.wait_for_timeout(500)  # browsers scroll in steps
     place = page.locator(".ll-scroll").evaluate("log => log.scrollTop")
     resume = page.get_by_role("button", name="new lines")
     expect(resume).to_have_text(re.compile(r"↓ \d+ new lines"))

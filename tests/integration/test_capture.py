@@ -136,7 +136,7 @@ def test_overlong_line(project: Project, worker: StartWorker, valkey: Valkey) ->
 
 
 def test_c_code_that_holds_the_gil(project: Project, worker: StartWorker) -> None:
-    """8 MB written to descriptor 1 without ever letting the interpreter go cannot stop the task, and all of it is there."""
+    """8 MB written to descriptor 1 without letting the interpreter go cannot stop the task, and all of it is there."""
     worker()
     found = written(project, project.send("noisy_c", 8).id)
     assert len(found) == 8 << 14

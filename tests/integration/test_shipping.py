@@ -117,9 +117,7 @@ def test_silent_task_leaves_its_row_and_nothing_else(project: Project, worker: S
     ("task", "states", "exit_code"),
     [("fail", ["FAILURE"], 1), ("retry_once", ["RETRY", "SUCCESS"], 0), ("ignore", ["IGNORED"], 0)],
 )
-def test_how_attempts_end(
-    project: Project, worker: StartWorker, task: str, states: list[str], exit_code: int
-) -> None:
+def test_how_attempts_end(project: Project, worker: StartWorker, task: str, states: list[str], exit_code: int) -> None:
     """Each attempt has its own log and its own end."""
     worker()
     task_id = project.send(task).id
@@ -176,8 +174,12 @@ def test_worker_and_shipper_killed(project: Project, worker: StartWorker) -> Non
     running.kill()
     shipper.kill()
     assert any(name.endswith(".journal") for name in spooled(project))
+    (abandoned,) = Path(project.settings.spool_dir).iterdir()
+    os.utime(abandoned, (0, 0))  # as if it had been left for longer
     project.app.control.purge()
+    project.configure(livelog_archive_url=(project.directory / "of another app").as_uri())
     worker(concurrency=1)
+    project.configure(livelog_archive_url=None)
     found = logs.archived(project, task.id)
     assert (logs.lines(found), logs.end(found).state) == (["holding"], "LOST")
 
@@ -194,8 +196,10 @@ def test_shutdown_of_the_whole_group(project: Project, worker: StartWorker, numb
     assert spooled(project) == []
 
 
-def test_redis_away_and_back(project: Project, worker: StartWorker, launch: Callable[[Any], Any], tmp_path: Path) -> None:
-    """While livelog's Redis is away tasks run on; later it shows what fits, counts the rest, and the archive has all."""
+def test_redis_away_and_back(
+    project: Project, worker: StartWorker, launch: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    """While livelog's Redis hangs tasks run on; when it is back, so is the live log, and the archive has all."""
     (tmp_path / "live").mkdir()
     live = launch(Valkey(tmp_path / "live"))
     project.configure(livelog_redis_url=live.url)
@@ -208,7 +212,7 @@ def test_redis_away_and_back(project: Project, worker: StartWorker, launch: Call
 
 
 def test_budget_of_the_spool(project: Project, worker: StartWorker) -> None:
-    """Beyond its budget output is counted instead of kept: what is shown and what is counted make up what was printed."""
+    """Beyond its budget output is counted instead of kept: shown and counted make up what was printed."""
     project.configure(livelog_spool_max_bytes=200_000)
     running = worker(concurrency=1)
     wait_for(lambda: shippers(running))
@@ -268,9 +272,7 @@ def test_no_redis(project: Project, worker: StartWorker) -> None:
     queue = project.directory / "queue"
     queue.mkdir()
     transport = {"data_folder_in": str(queue), "data_folder_out": str(queue), "control_folder": str(queue)}
-    project.configure(
-        broker_url="filesystem://", result_backend=f"file://{queue}", broker_transport_options=transport
-    )
+    project.configure(broker_url="filesystem://", result_backend=f"file://{queue}", broker_transport_options=transport)
     project.app.conf.update(project.conf)
     running = worker(concurrency=1, args=["--without-heartbeat"])
     task_id = project.send("print_lines").id
@@ -294,7 +296,7 @@ def test_partial_lines_show_while_the_task_waits(project: Project, worker: Start
     assert (shown["type"], shown["line"], shown["n"]) == ("partial", "name? ", "1")
     valkey.client.rpush("go", 1)
     found = logs.archived(project, task.id)
-    assert [record for record in found if isinstance(record, Line)][0].line == "name? Celery"
+    assert next(record for record in found if isinstance(record, Line)).line == "name? Celery"
 
 
 def test_same_id_twice_at_once(project: Project, worker: StartWorker, valkey: Valkey) -> None:

@@ -11,7 +11,7 @@ const MOST_UNSEEN = 5000; // rows that may come while the reader looks at older 
 const BATCH = 5000; // records drawn at once; as many may wait, so that the next ones travel meanwhile
 const FRAME = 16; // ms between draws
 const FLOOD = { records: 500, frame: 120 }; // more than anybody can read: drawing less often leaves time to receive
-const AT_END = 24; // px from the bottom that count as the bottom
+const AT_END = 24; // px, about a row: so near the bottom is the bottom
 
 const EMPTY =
   "No output yet. The task has not started, printed nothing so far, or its id is wrong; " +
@@ -40,6 +40,7 @@ class LiveLog extends HTMLElement {
     n: () => this.#step(1),
     N: () => this.#step(-1),
     G: () => this.#follow(true),
+    End: () => this.#follow(true),
     f: () => this.followButton.click(),
     t: () => this.timesButton.click(),
     w: () => this.wrapButton.click(),
@@ -158,11 +159,22 @@ class LiveLog extends HTMLElement {
 
   /** Up means that the reader wants to stay; the bottom, that the reader wants to follow. */
   #scrolled() {
-    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    const atEnd = scrollHeight - scrollTop - clientHeight < AT_END;
+    const { scrollTop } = this.scroller;
+    const atEnd = this.#below() < AT_END;
     const up = scrollTop < this.#lastTop - 1;
     this.#lastTop = scrollTop;
     if (this.#following ? up && !atEnd : atEnd && !up) this.#follow(!this.#following);
+  }
+
+  /** A turn of the wheel that goes beyond the end means the end, though it moves away while the page still scrolls. */
+  #turned({ deltaY, deltaMode }) {
+    const pixels = deltaMode === WheelEvent.DOM_DELTA_PIXEL ? deltaY : deltaY * AT_END;
+    if (!this.#following && pixels > 0 && pixels > this.#below() - AT_END) this.#follow(true);
+  }
+
+  /** Pixels of the log below what is in view. */
+  #below() {
+    return this.scroller.scrollHeight - this.scroller.scrollTop - this.scroller.clientHeight;
   }
 
   // -- the parts -----------------------------------------------------------------------------------------------------
@@ -204,6 +216,7 @@ class LiveLog extends HTMLElement {
     this.scroller.setAttribute("aria-live", "off"); // a log can be far too fast to be read out
     this.scroller.setAttribute("aria-label", "Task log");
     this.scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.scroller.addEventListener("wheel", (event) => this.#turned(event), { passive: true });
     this.resume = button("ll-resume", "", "Back to the newest line", () => this.#follow(true));
     this.head.hidden = this.resume.hidden = true;
     this.sizes = new ResizeObserver(() => this.#following && this.#toEnd());
