@@ -104,6 +104,11 @@ class Follower:
         """Whether the process' descriptors are captured; nobody rings for what is written there."""
         return bool(self._files)
 
+    @property
+    def raw_files_have_grown(self) -> bool:
+        """Whether something was written there that is not taken yet."""
+        return any(file.size() > file.offset for file in self._files)
+
     def read(self) -> Iterator[Shown]:
         """All that is new."""
         alive = self._alive()  # asked first: what a process wrote before it died is there now

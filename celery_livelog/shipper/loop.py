@@ -66,7 +66,9 @@ class Shipper:
                 busy = self.round()
             if busy:
                 self._doorbell.rouse()
-            poll.poll(1000 * (_BUSY_SECONDS if busy else self._patience()))
+                poll.poll(1000 * _BUSY_SECONDS)
+            else:
+                self._wait(poll)
             self._doorbell.rouse()
 
     def round(self) -> bool:
@@ -135,10 +137,14 @@ class Shipper:
                 follower.close(delete=True)
                 del self._followers[process]
 
-    def _patience(self) -> float:
-        if any(follower.has_raw_files and follower.logs for follower in self._followers.values()):
-            return _RAW_SECONDS
-        return _PREVIEW_SECONDS if any(log.unfinished for log in self._logs()) else _IDLE_SECONDS
+    def _wait(self, poll: select.poll) -> None:
+        """Wait until something is there to be taken, or the time has come to look at all else."""
+        writers = [follower for follower in self._followers.values() if follower.has_raw_files and follower.logs]
+        patience = _PREVIEW_SECONDS if any(log.unfinished for log in self._logs()) else _IDLE_SECONDS
+        end = time.monotonic() + patience
+        while not poll.poll(1000 * (_RAW_SECONDS if writers else patience)) and time.monotonic() < end:
+            if any(follower.raw_files_have_grown for follower in writers):
+                return
 
     def _logs(self) -> list[AttemptLog]:
         return [log for follower in self._followers.values() for log in follower.logs]
