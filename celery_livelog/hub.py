@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from itertools import takewhile
 
 from celery_livelog.cancel import cancel
 from celery_livelog.errors import complain
@@ -48,7 +49,8 @@ class _Channel:
         if _order(entry_id) < _order(self.start):
             return None
         place = _order(entry_id)
-        return [entry for entry in self._entries if _order(entry[0]) > place]
+        newer = takewhile(lambda entry: _order(entry[0]) > place, reversed(self._entries))
+        return list(newer)[::-1]
 
     async def news(self) -> None:
         """Wait for new entries, `_QUIET_SECONDS` at most."""

@@ -61,15 +61,17 @@ class Merge:
         return progress
 
     def accept(self, attempt: str, records: Iterable[Record]) -> Batch:
-        """Those of the records that are next, with a gap where some are missing."""
+        """Those of the records that are next, with a gap where some are missing; a gap stands only for what is."""
         progress = self.of(attempt)
         accepted: list[Record] = []
         for record in records:
             hole = progress.hole(record)
             if hole is not None:
-                gap = _gap(*hole, record.timestamp)
+                gap = _gap(*hole, record.timestamp, "trim")
                 progress.accept(gap)
                 accepted.append(gap)
+            if isinstance(record, Gap) and record.first <= progress.n < record.last:
+                record = _gap(progress.n + 1, record.last, record.timestamp, record.reason)
             if progress.accept(record):
                 accepted.append(record)
         return Batch(attempt, progress.number, accepted)
@@ -82,5 +84,5 @@ class Merge:
         return last is not None and last.final and all(progress.end for progress in attempts if progress.n)
 
 
-def _gap(first: int, last: int, timestamp: str) -> Gap:
-    return Gap(n=last, timestamp=timestamp, skipped=last - first + 1, first=first, last=last, reason="trim")
+def _gap(first: int, last: int, timestamp: str, reason: str) -> Gap:
+    return Gap(n=last, timestamp=timestamp, skipped=last - first + 1, first=first, last=last, reason=reason)

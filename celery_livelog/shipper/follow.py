@@ -205,6 +205,7 @@ class Follower:
         if paths is not None and [str(file.path) for file in self._files] != [paths["stdout"], paths["stderr"]]:
             self._older += self._files
             self._files = open_files(paths, sizes)
+            self._forsake()
 
     def _left_behind(self) -> Iterator[Shown]:
         """What outlived its task goes to the console only: that task's log is closed."""
@@ -214,10 +215,14 @@ class Follower:
         now = monotonic()
         if self._older and now > self._asked_older + _OLDER_SECONDS:
             self._asked_older = now
-            forsaken = [file for file in self._older if file.forsaken]
-            self._older = [file for file in self._older if file not in forsaken]
-            for file in forsaken:
-                file.close(delete=True)
+            self._forsake()
+
+    def _forsake(self) -> None:
+        """Delete old raw files that nobody writes to any more."""
+        forsaken = [file for file in self._older if file.forsaken]
+        self._older = [file for file in self._older if file not in forsaken]
+        for file in forsaken:
+            file.close(delete=True)
 
     def _bury(self) -> Iterator[Shown]:
         """The process is gone and all it wrote is read: its attempts end here."""

@@ -16,8 +16,9 @@ from celery_livelog.shipper.attempt import AttemptLog
 from celery_livelog.shipper.follow import Follower, Shown, process_alive, processes
 from celery_livelog.shipper.stores import Stores
 
-#: Seconds between two looks: at raw files, which cannot ring; at unfinished lines; at all else.
-_RAW_SECONDS, _PREVIEW_SECONDS, _IDLE_SECONDS = 0.01, 0.15, 0.5
+#: Seconds between two looks: at raw files, which cannot ring, at first and when they are quiet; at unfinished lines; at
+#: all else.
+_RAW_SECONDS, _QUIET_SECONDS, _PREVIEW_SECONDS, _IDLE_SECONDS = 0.01, 0.05, 0.15, 0.5
 #: Seconds from a round that found something to the next. Nobody rings meanwhile: that costs a task more than ten lines.
 _BUSY_SECONDS = 0.005
 #: Seconds that a shipper whose worker is gone goes on trying; then the journals wait for the next worker's.
@@ -142,9 +143,11 @@ class Shipper:
         writers = [follower for follower in self._followers.values() if follower.has_raw_files and follower.logs]
         patience = _PREVIEW_SECONDS if any(log.unfinished for log in self._logs()) else _IDLE_SECONDS
         end = time.monotonic() + patience
-        while not poll.poll(1000 * (_RAW_SECONDS if writers else patience)) and time.monotonic() < end:
+        pause = _RAW_SECONDS if writers else patience
+        while not poll.poll(1000 * pause) and time.monotonic() < end:
             if any(follower.raw_files_have_grown for follower in writers):
                 return
+            pause = min(2 * pause, _QUIET_SECONDS)
 
     def _logs(self) -> list[AttemptLog]:
         return [log for follower in self._followers.values() for log in follower.logs]

@@ -23,18 +23,22 @@ class Sink(Generic[T]):
 
     :param name: what is written, for messages.
     :param hurried: whether somebody waits to see it; else the thread yields to whatever else wants the processor.
+    :param gather: seconds to wait before each piece of work, so that more comes together.
     :param work: takes from the left of the queue what it has dealt with. When it raises, what it left is tried again
         after a pause; the other sinks don't notice.
     """
 
-    def __init__(self, name: str, work: Callable[[deque[T]], None], *, hurried: bool = False) -> None:
+    def __init__(
+        self, name: str, work: Callable[[deque[T]], None], *, hurried: bool = False, gather: float = 0.0
+    ) -> None:
         self._name = name
         self._work = work
         self._queue: deque[T] = deque()
         self._wake = threading.Event()
-        self._closing = False
+        self._closing = threading.Event()
         self._busy = False
         self._hurried = hurried
+        self._gather = gather
         self._thread = threading.Thread(target=self._run, name=f"livelog-{name}", daemon=True)
         self._thread.start()
 
@@ -50,7 +54,7 @@ class Sink(Generic[T]):
 
     def close(self, timeout: float) -> None:
         """Stop after the queue is empty or the time, in seconds, is over."""
-        self._closing = True
+        self._closing.set()
         self._wake.set()
         self._thread.join(timeout)
 
@@ -63,15 +67,16 @@ class Sink(Generic[T]):
             self._wake.clear()
             self._busy = True
             while self._queue:
+                if self._gather:
+                    self._closing.wait(self._gather)
                 try:
                     self._work(self._queue)
                     pause = _FIRST_PAUSE
                 except Exception as error:  # noqa: BLE001 - whatever a store raises: it must not end the thread
                     complain(f"{self._name} cannot be written, trying again", error)
-                    self._wake.wait(pause)
-                    pause = min(2 * pause, _LONGEST_PAUSE)
-                    if self._closing:
+                    if self._closing.wait(pause):  # not `_wake`: whatever is put meanwhile must not hurry it
                         break
+                    pause = min(2 * pause, _LONGEST_PAUSE)
             self._busy = False
-            if self._closing:
+            if self._closing.is_set():
                 return

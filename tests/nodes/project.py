@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.backends.redis import RedisBackend
 from celery.result import AsyncResult
 
 from celery_livelog.settings import Settings
@@ -57,5 +58,10 @@ class Project:
         return result
 
     def close(self) -> None:
-        """Give back the client's connections."""
+        """Close the client's connections, which Celery leaves to the garbage collector."""
+        backend = self.app.backend
+        if isinstance(backend, RedisBackend):
+            backend.result_consumer.stop()
+            backend.result_consumer._pubsub = None  # else each result that still exists connects again when it goes
+            backend.client.connection_pool.disconnect()
         self.app.close()

@@ -1,0 +1,234 @@
+"""The hub with a real Valkey: one read for all who watch, and nobody waits for anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celery_livelog.hub import Hub
+from celery_livelog.records import Line, to_fields
+from celery_livelog.stores.stream import StreamReader
+from tests.nodes.valkey import Valkey
+from tests.nodes.waiting import wait_for
+
+ATTEMPT = "00aa11bb00aa11bb"
+PREFIX = "task:logs:"
+#: Seconds after which a test has failed.
+_LONG = 20.0
+
+
+@asynccontextmanager
+async def hub_of(valkey: Valkey) -> AsyncIterator[Hub]:
+    """A hub; at its end it must not have left anything running."""
+    before = asyncio.all_tasks()
+    stream = StreamReader(valkey.url, PREFIX)
+    hub = Hub(stream)
+    yield hub
+    await hub.close()
+    await stream.close()
+    assert asyncio.all_tasks() <= before
+
+
+def add(valkey: Valkey, task_id: str, first: int, last: int) -> str:
+    """Add numbered lines to a task's stream; give the id of the last."""
+    pipeline = valkey.client.pipeline(transaction=False)
+    for n in range(first, last + 1):
+        line = Line(n=n, timestamp="2026-01-02T03:04:05.000006+00:00", stream="stdout", line=f"line {n}")
+        pipeline.execute_command("XADD", f"{PREFIX}{task_id}", "*", *to_fields(line, ATTEMPT))
+    return str(pipeline.execute()[-1])
+
+
+async def watch(hub: Hub, task_id: str, count: int, seen: list[int] | None = None) -> list[int]:
+    """Follow a task from its first entry until `count` entries were given."""
+    numbers: list[int] = [] if seen is None else seen
+    following = hub.follow(task_id, "")
+    async for entries in following:
+        numbers += [record.n for _, _, record in entries]
+        if len(numbers) >= count:
+            break
+    await following.aclose()  # type: ignore[attr-defined]
+    return numbers
+
+
+def readers(valkey: Valkey) -> list[str]:
+    """The clients that wait for entries."""
+    return [client["id"] for client in valkey.client.client_list() if client["cmd"] == "xread" and "b" in client["flags"]]
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(test, _LONG))
+
+
+def test_many_viewers_are_one_read(valkey: Valkey) -> None:
+    """A hundred viewers of ten tasks: each sees its task's lines in order, and one connection waits for all."""
+
+    async def test() -> None:
+        async with hub_of(valkey) as hub:
+            viewers = [asyncio.create_task(watch(hub, f"task-{number % 10}", 100)) for number in range(100)]
+            await asyncio.to_thread(wait_for, lambda: readers(valkey))
+            for first in range(1, 101, 20):
+                for number in range(10):
+                    await asyncio.to_thread(add, valkey, f"task-{number}", first, first + 19)
+                assert len(readers(valkey)) <= 1
+            assert await asyncio.gather(*viewers) == [list(range(1, 101))] * 100
+
+    run(test())
+
+
+def test_a_task_that_joins_is_read_at_once(valkey: Valkey) -> None:
+    """Who begins to watch a task does not wait until the read of the others is over."""
+
+    async def test() -> None:
+        async with hub_of(valkey) as hub:
+            first = asyncio.create_task(watch(hub, "quiet", 1))
+            await asyncio.to_thread(wait_for, lambda: readers(valkey))
+            began = time.monotonic()
+            second = asyncio.create_task(watch(hub, "busy", 3))
+            await asyncio.to_thread(add, valkey, "busy", 1, 3)
+            assert await second == [1, 2, 3]
+            assert time.monotonic() - began < 1.0  # half of what a read waits
+            await asyncio.to_thread(add, valkey, "quiet", 1, 1)
+            assert await first == [1]
+
+    run(test())
+
+
+def test_many_that_join_at_once(valkey: Valkey) -> None:
+    """However often a read is begun anew for one more task, no entry of the others is missed or seen twice."""
+
+    async def test() -> None:
+        async with hub_of(valkey) as hub:
+            viewers = []
+            for number in range(60):
+                viewers.append(asyncio.create_task(watch(hub, f"task-{number}", 60 - number)))
+                for before in range(number + 1):
+                    add(valkey, f"task-{before}", number - before + 1, number - before + 1)
+                await asyncio.sleep(0)
+            found = await asyncio.gather(*viewers)
+            assert found == [list(range(1, 61 - number)) for number in range(60)]
+
+    run(test())
+
+
+def test_a_slow_viewer_holds_up_nobody(valkey: Valkey) -> None:
+    """One that falls behind what is remembered reads on by itself, and has all in the end; the others have it long since."""
+
+    async def test() -> None:
+        async with hub_of(valkey) as hub:
+            slow = hub.follow("a-task", "")
+            seen: list[int] = []
+            await asyncio.to_thread(add, valkey, "a-task", 1, 10)
+            while len(seen) < 10:
+                seen += [record.n for _, _, record in await anext(slow)]
+            fast = asyncio.create_task(watch(hub, "a-task", 9000))
+            for first in range(11, 9000, 1000):
+                await asyncio.to_thread(add, valkey, "a-task", first, min(9000, first + 999))
+            assert await fast == list(range(1, 9001))
+            largest = 0
+            while len(seen) < 9000:
+                entries = await anext(slow)
+                largest = max(largest, len(entries))
+                seen += [record.n for _, _, record in entries]
+            assert seen == list(range(1, 9001))
+            assert largest <= 2000
+            await slow.aclose()  # type: ignore[attr-defined]
+
+    run(test())
+
+
+def test_who_comes_later_sees_all(valkey: Valkey) -> None:
+    """A viewer that starts at the beginning, or in the middle, of what others have long seen."""
+
+    async def test() -> None:
+        async with hub_of(valkey) as hub:
+            stay = asyncio.create_task(watch(hub, "a-task", 5001))
+            middle = await asyncio.to_thread(add, valkey, "a-task", 1, 2500)
+            await asyncio.to_thread(add, valkey, "a-task", 2501, 5000)
+            assert await watch(hub, "a-task", 5000) == list(range(1, 5001))
+            later = hub.follow("a-task", middle)
+            assert (await anext(later))[0][2].n == 2501
+            await later.aclose()  # type: ignore[attr-defined]
+            await asyncio.to_thread(add, valkey, "a-task", 5001, 5001)
+            assert await stay == list(range(1, 5002))
+
+    run(test())
+
+
+def test_nobody_watching_nothing_read(valkey: Valkey) -> None:
+    """When the last viewer is gone, however it went, the read ends; with the next it begins again."""
+
+    async def test() -> None:
+        async with hub_of(valkey) as hub:
+            for _ in range(2):
+                viewers = [asyncio.create_task(watch(hub, "a-task", 10**9)) for _ in range(3)]
+                await asyncio.to_thread(wait_for, lambda: readers(valkey))
+                for viewer in viewers:
+                    viewer.cancel()
+                await asyncio.gather(*viewers, return_exceptions=True)
+                await asyncio.to_thread(wait_for, lambda: not readers(valkey))
+
+    run(test())
+
+
+def test_a_quiet_task_is_told_of_now_and_then(valkey: Valkey) -> None:
+    """A viewer of a task that says nothing gets an empty list, so that it can look whether the task has ended."""
+
+    async def test() -> None:
+        async with hub_of(valkey) as hub:
+            following = hub.follow("quiet", "")
+            assert await anext(following) == []
+            await following.aclose()  # type: ignore[attr-defined]
+
+    run(test())
+
+
+@pytest.mark.parametrize("how", ["killed", "hung"])
+def test_redis_goes_and_comes_back(
+    launch: Callable[[Valkey], Valkey], tmp_path: Path, how: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Viewers wait until Redis is back and go on with what comes then; meanwhile nothing is raised to them."""
+    own = launch(Valkey(tmp_path, name="own"))
+
+    async def test() -> None:
+        async with hub_of(own) as hub:
+            seen: list[int] = []
+            viewer = asyncio.create_task(watch(hub, "a-task", 20, seen))
+            await asyncio.to_thread(add, own, "a-task", 1, 10)
+            await asyncio.to_thread(wait_for, lambda: len(seen) == 10)
+            if how == "killed":
+                await asyncio.to_thread(own.kill)
+                await asyncio.to_thread(own.start)
+            else:
+                own.client.execute_command("CLIENT", "PAUSE", 1500, "ALL")
+            await asyncio.to_thread(add, own, "a-task", 11, 20)
+            assert await viewer == list(range(1, 21))
+
+    run(test())
+
+
+def test_entries_of_others_are_passed_over(valkey: Valkey) -> None:
+    """What somebody else puts into a task's stream is not shown, and nobody stumbles over it."""
+
+    async def test() -> None:
+        async with hub_of(valkey) as hub:
+            viewer = asyncio.create_task(watch(hub, "a-task", 2))
+            await asyncio.to_thread(wait_for, lambda: readers(valkey))
+            await asyncio.to_thread(add, valkey, "a-task", 1, 1)
+            for fields in ({"line": "no record"}, {"type": "log_line", "n": "one", "attempt": ATTEMPT}, {"\udcff": "x"}):
+                await asyncio.to_thread(
+                    valkey.client.execute_command,
+                    "XADD",
+                    f"{PREFIX}a-task",
+                    "*",
+                    *(part.encode("utf-8", "surrogateescape") for pair in fields.items() for part in pair),
+                )
+            await asyncio.to_thread(add, valkey, "a-task", 2, 2)
+            assert await viewer == [1, 2]
+
+    run(test())

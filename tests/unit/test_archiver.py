@@ -1,0 +1,183 @@
+"""The archiver: segments while a task runs, the rest and a complete manifest at its end, and only then is it done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from celery_livelog.attempts import Attempt
+from celery_livelog.records import End, Gap, Line, Record, decode
+from celery_livelog.shipper.archiver import Archiver
+from celery_livelog.stores.archive import Archive, Manifest
+from tests.nodes.waiting import wait_for
+
+AT = "2026-01-02T03:04:05.000006+00:00"
+MAXLEN = 10_000
+
+Open = Callable[..., Archiver]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    """An archive in `tmp_path`."""
+    return Archive((tmp_path / "archive").as_uri())
+
+
+@pytest.fixture
+def done() -> list[Attempt]:
+    """The attempts that were said to be archived."""
+    return []
+
+
+@pytest.fixture
+def archiver(archive: Archive, done: list[Attempt]) -> Iterator[Open]:
+    """Open an archiver; all are closed at the end."""
+    opened: list[Archiver] = []
+
+    def start(maxlen: int = MAXLEN) -> Archiver:
+        opened.append(Archiver(archive, maxlen, done.append))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close(10)
+
+
+def attempt(name: str = "00aa11bb", task_id: str = "a-task") -> Attempt:
+    return Attempt(attempt=name, task_id=task_id, started=AT)
+
+
+def lines(first: int, last: int, size: int = 10) -> list[Record]:
+    return [Line(n=n, timestamp=AT, stream="stdout", line=f"{n} ".ljust(size, "x")) for n in range(first, last + 1)]
+
+
+def ended(of: Attempt, n: int) -> list[Record]:
+    """The end of an attempt, which says so from now on."""
+    of.state, of.ended, of.exit_code = "SUCCESS", AT, 0
+    return [End(n=n, timestamp=AT, state="SUCCESS", exit_code=0)]
+
+
+def manifest(archive: Archive, task_id: str = "a-task") -> Manifest | None:
+    found = asyncio.run(archive.manifests(task_id))
+    return found[0] if found else None
+
+
+def read(archive: Archive, of: Manifest | None) -> list[Record]:
+    """All records that the archive has of an attempt."""
+    assert of is not None
+
+    async def collect() -> list[Record]:
+        return [decode(line) async for batch in archive.read(of) for line in batch]
+
+    return asyncio.run(collect())
+
+
+def test_a_short_log_is_one_segment(archiver: Open, archive: Archive, done: list[Attempt]) -> None:
+    """What was put is what is read, and the attempt's own record says where it is."""
+    running, of = archiver(), attempt()
+    given = [*lines(1, 3), *ended(of, 4)]
+    running.put(of, given)
+    wait_for(lambda: done)
+    found = manifest(archive)
+    assert read(archive, found) == given
+    assert found is not None
+    assert (found.complete, len(found.segments), found.attempt.state) == (True, 1, "SUCCESS")
+    assert (of.archive, done) == (archive.place("a-task", of.attempt), [of])
+    wait_for(lambda: running.idle)
+
+
+def test_it_is_done_only_when_it_can_be_read(archive: Archive) -> None:
+    """Whoever is told that a log is archived finds it complete: its journal may go."""
+    of = attempt()
+    given = [*lines(1, 3), *ended(of, 4)]
+    seen: list[list[Record]] = []
+    running = Archiver(archive, MAXLEN, lambda _: seen.append(read(archive, manifest(archive))))
+    running.put(of, given)
+    running.close(10)
+    assert seen == [given]
+
+
+@pytest.mark.parametrize(("maxlen", "count", "size"), [(MAXLEN, 12_000, 10), (100, 120, 10), (MAXLEN, 200, 20_000)])
+def test_full_segments_are_archived_while_it_runs(
+    archiver: Open, archive: Archive, done: list[Attempt], maxlen: int, count: int, size: int
+) -> None:
+    """At half of what the stream keeps, or a MiB: a late reader finds no hole between archive and stream."""
+    running, of = archiver(maxlen), attempt()
+    given = lines(1, count, size)
+    for at in range(0, count, 7):
+        running.put(of, given[at : at + 7])
+    wait_for(lambda: running.idle)
+    found = manifest(archive)
+    assert found is not None
+    assert (found.complete, done) == (False, [])
+    archived = read(archive, found)
+    assert archived == given[: len(archived)]
+    assert count - len(archived) < maxlen // 2
+    assert (count - len(archived)) * size < 1_100_000
+    running.put(of, ended(of, count + 1))
+    wait_for(lambda: done)
+    assert [record.n for record in read(archive, manifest(archive))] == list(range(1, count + 2))
+
+
+def test_a_segment_starts_where_its_gap_does(archiver: Open, archive: Archive, done: list[Attempt]) -> None:
+    """The numbers of a segment are those its records stand for."""
+    running, of = archiver(), attempt()
+    missing = Gap(n=20, timestamp=AT, skipped=20, first=1, last=20, reason="overload")
+    running.put(of, [missing, *ended(of, 21)])
+    wait_for(lambda: done)
+    found = manifest(archive)
+    assert found is not None
+    assert [(segment.first, segment.last, segment.records) for segment in found.segments] == [(1, 21, 2)]
+
+
+def test_attempts_do_not_mix(archiver: Open, archive: Archive, done: list[Attempt]) -> None:
+    """What two attempts print in turn is in two logs."""
+    running, attempts = archiver(20), [attempt("00aa11bb", "one"), attempt("22cc33dd", "two")]
+    for n in range(1, 50):
+        for of in attempts:
+            running.put(of, lines(n, n))
+    for of in attempts:
+        running.put(of, ended(of, 50))
+    wait_for(lambda: len(done) == 2)
+    for of in attempts:
+        found = manifest(archive, of.task_id)
+        assert [record.n for record in read(archive, found)] == list(range(1, 51))
+        assert found is not None
+        assert found.attempt == of
+
+
+def test_an_archive_that_is_away_gets_all_later(
+    archiver: Open, archive: Archive, done: list[Attempt], tmp_path: Path
+) -> None:
+    """Nothing is said to be archived while it is not; when the store is back, all is there."""
+    in_its_way = tmp_path / "archive"
+    in_its_way.write_text("a file where a directory should be")
+    running, of, other = archiver(20), attempt(task_id="one"), attempt("22cc33dd", "two")
+    given = [*lines(1, 55), *ended(of, 56)]
+    running.put(of, given)
+    running.put(other, ended(other, 1))
+    assert not running.idle
+    in_its_way.unlink()
+    wait_for(lambda: len(done) == 2)
+    assert read(archive, manifest(archive, "one")) == given
+    assert manifest(archive, "two") is not None
+
+
+def test_a_second_shipper_archives_the_same(archiver: Open, archive: Archive, done: list[Attempt]) -> None:
+    """After a kill the whole attempt is put again: what was there is replaced by the same, not doubled."""
+    first, of = archiver(20), attempt()
+    first.put(of, lines(1, 35))
+    first.close(10)
+    before = manifest(archive)
+    second, again = archiver(20), attempt()
+    given = [*lines(1, 45), *ended(again, 46)]
+    second.put(again, given)
+    wait_for(lambda: done)
+    found = manifest(archive)
+    assert read(archive, found) == given
+    assert before is not None
+    assert found is not None
+    assert found.segments[: len(before.segments)] == before.segments
