@@ -10,10 +10,10 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed-demo
 	$(BIN)/python -m example_project.demo $(if $(ONCE),--once)
 
-## All tests; PYTEST="tests/unit -k lines" for some.
+## All tests; PYTEST="tests/unit -k lines" for some. Three at once, since most of their time they wait for a server.
 test: $(VENV)/installed-test
 	.ci/programs
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadscope $(PYTEST)
 
 ## Style, types, and the directions of imports.
 lint: $(VENV)/installed-test

@@ -20,3 +20,6 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
         for task in going:
             task.cancel()
         _, going = await asyncio.wait(going, timeout=_PATIENCE)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # else it would be reported as one that nobody has asked for

@@ -6,12 +6,25 @@ import io
 import logging
 import sys
 from collections.abc import Iterable
+from threading import get_ident
 from typing import Any
 
 from celery_livelog.logs import taker
 from celery_livelog.writer import current
 
 _EMIT = logging.StreamHandler.emit.__code__
+
+
+class Logged(str):
+    """Text that is in the task's log already: a `Tee` shows it, and does not capture it again."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self  # what `print` writes
+
+    def __add__(self, more: str) -> Logged:
+        return Logged(super().__add__(more))
 
 
 class Tee(io.TextIOBase):
@@ -26,6 +39,7 @@ class Tee(io.TextIOBase):
         self.inner = inner
         self.console = console
         self._stream = stream
+        self._unended: set[int] = set()
 
     def write(self, text: str, /) -> int:
         writer = current.get()
@@ -35,11 +49,22 @@ class Tee(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         caller = sys._getframe(1)
-        if caller.f_code is not _EMIT or not _takes(caller.f_locals["record"]):
+        if (type(text) is not str or self._unended) and self._is_logged(text):
+            pass
+        elif caller.f_code is not _EMIT or not _takes(caller.f_locals["record"]):
             writer.write(self._stream, text)
         if self.console is not None:
             self.console.write(text)
         return len(text)
+
+    def _is_logged(self, text: str) -> bool:
+        """Whether this is text that was logged, or the newline behind it, which `print` writes by itself."""
+        thread = get_ident()
+        ends = thread in self._unended and text == "\n"
+        self._unended.discard(thread)
+        if isinstance(text, Logged) and not text.endswith("\n"):
+            self._unended.add(thread)
+        return ends or isinstance(text, Logged)
 
     def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
         for line in lines:

@@ -14,22 +14,22 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
+from celery_livelog import spool
 from celery_livelog.journal import STDERR, STDOUT
 
 #: Free bytes that shared memory must have to hold raw files: Docker gives 64 MiB, which one subprocess can fill.
 _SHARED_MEMORY_ROOM = 256 * 1024 * 1024
-_SHARED_MEMORY = Path("/dev/shm")
 
 
 class Descriptors:
     """The two raw files of this process and the saved console.
 
-    :param spool: where the raw files lie when shared memory has no room.
+    :param directory: where the raw files lie when shared memory has no room.
     :raises OSError: when descriptors or files cannot be had.
     """
 
-    def __init__(self, spool: Path, process: str) -> None:
-        self._place = _SHARED_MEMORY if _has_room(_SHARED_MEMORY) else spool
+    def __init__(self, directory: Path, process: str) -> None:
+        self._place = spool.SHARED_MEMORY if _has_room(spool.SHARED_MEMORY) else directory
         self._process = process
         self._saved = {fd: os.dup(fd) for fd in (STDOUT, STDERR)}
         self._raw: dict[int, int] = {}
@@ -91,7 +91,7 @@ class Descriptors:
         self._pairs += 1
         paths = {}
         for fd, name in ((STDOUT, "stdout"), (STDERR, "stderr")):
-            path = self._place / f"livelog-{self._process}-{self._pairs}.{name}"
+            path = spool.raw_path(self._place, self._process, f"{self._pairs}.{name}")
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             new = os.open(path, flags, 0o600)
             if fd in self._raw:

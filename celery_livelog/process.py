@@ -52,13 +52,15 @@ class Capture:
 
     def begin(self, attempt: Attempt) -> tuple[AttemptWriter, Token[AttemptWriter | None]]:
         """Start to capture an attempt on the running context; give its writer and what `end` needs."""
+        known = msgspec.Raw(msgspec.json.encode(attempt))  # first of all: a name that is no text must stop us here
         self._stand_in()
         self._slots += 1
         self._engage()
         raw = self._descriptors.sizes if self._descriptors is not None else _no_raw_files
         paths = self._descriptors.paths if self._descriptors is not None else None
         writer = AttemptWriter(self._journal, self._slots, raw)
-        begin = msgspec.json.encode({"attempt": attempt, "raw": paths})
+        writer.captures_descriptors = self._descriptors is not None
+        begin = msgspec.json.encode({"attempt": known, "raw": paths})
         self._journal.append(journal.BEGIN, 0, self._slots, 0, raw(), begin, force=True)
         return writer, current.set(writer)
 

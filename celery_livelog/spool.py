@@ -12,6 +12,7 @@
         <process>.000001.journal   what that process appended
         <process>.000001.done      the attempts in it whose logs are where they belong
         <process>.000001.copy      what the shipper took from that process' raw files
+        livelog-<process>-1.stdout raw file of its first task, where shared memory has no room for it
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from celery_livelog.errors import SpoolError
 WORKER = "worker"
 SHIPPER = "shipper"
 SETTINGS = "settings.json"
+#: Where raw files lie when it has room for them.
+SHARED_MEMORY = Path("/dev/shm")
 
 
 def create(root: str) -> Path:
@@ -59,6 +62,18 @@ def keep_settings(directory: Path, settings: bytes) -> None:
     fd = os.open(directory / SETTINGS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with open(fd, "wb") as file:
         file.write(settings)
+
+
+def raw_path(place: Path, process: str, name: str) -> Path:
+    """Where a raw file of a process lies, in the spool directory or in shared memory."""
+    return place / f"livelog-{process}-{name}"
+
+
+def delete_raw_files(directory: Path, process: str) -> None:
+    """Delete what there is of the raw files of a process that is gone, wherever they lie."""
+    for place in (SHARED_MEMORY, directory):
+        for path in place.glob(f"livelog-{process}-*"):
+            path.unlink(missing_ok=True)
 
 
 def _private(directory: Path) -> None:

@@ -1,10 +1,12 @@
-"""Threads and executors that a task starts belong to it: they carry `writer.current` and nothing else."""
+"""Threads, executors and greenlets that a task starts belong to it: they carry `writer.current` and nothing else."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import Context
 from functools import wraps
 from typing import Any
 
@@ -15,9 +17,17 @@ _submit = ThreadPoolExecutor.submit
 
 
 def install() -> None:
-    """Make `threading.Thread` and `ThreadPoolExecutor` carry the attempt. Harmless when done twice."""
+    """Make threads, executors and, where gevent or eventlet is loaded, greenlets carry the attempt.
+
+    Harmless when done twice.
+    """
     threading.Thread.start = _carrying_start  # type: ignore[method-assign]
     ThreadPoolExecutor.submit = _carrying_submit  # type: ignore[assignment, method-assign]
+    if "gevent" in sys.modules:
+        sys.modules["gevent"].Greenlet.add_spawn_callback(_carry)
+    green_thread = _green_thread()
+    if green_thread is not None and green_thread.__init__.__module__ != __name__:
+        green_thread.__init__ = _carrying_init(green_thread.__init__)
 
 
 def uninstall() -> None:
@@ -26,6 +36,11 @@ def uninstall() -> None:
         threading.Thread.start = _start  # type: ignore[method-assign]
     if ThreadPoolExecutor.submit is _carrying_submit:
         ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign]
+    if "gevent" in sys.modules:
+        sys.modules["gevent"].Greenlet.remove_spawn_callback(_carry)
+    green_thread = _green_thread()
+    if green_thread is not None and green_thread.__init__.__module__ == __name__:
+        green_thread.__init__ = green_thread.__init__.__wrapped__
 
 
 def _within(writer: AttemptWriter, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,4 +65,33 @@ def _carrying_start(self: threading.Thread) -> None:
 @wraps(_submit)  # type: ignore[arg-type]
 def _carrying_submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
     writer = current.get()
-    return _submit(self, fn if writer is None else _within(writer, fn), *args, **kwargs)
+    if writer is None:
+        return _submit(self, fn, *args, **kwargs)
+    token = current.set(None)  # a thread that the pool starts now outlives the task: only the call is the task's
+    try:
+        return _submit(self, _within(writer, fn), *args, **kwargs)
+    finally:
+        current.reset(token)
+
+
+def _carry(greenlet: Any) -> None:
+    """Let a greenlet that has not begun belong to the attempt that starts it; greenlets begin with an empty context."""
+    writer = current.get()
+    if writer is not None:
+        context = Context() if greenlet.gr_context is None else greenlet.gr_context
+        context.run(current.set, writer)
+        greenlet.gr_context = context
+
+
+def _green_thread() -> Any:
+    """The class of eventlet's greenlets, where it is loaded."""
+    return getattr(sys.modules.get("eventlet.greenthread"), "GreenThread", None)
+
+
+def _carrying_init(init: Callable[..., None]) -> Callable[..., None]:
+    def carrying_init(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        _carry(self)
+
+    carrying_init.__wrapped__ = init  # type: ignore[attr-defined]
+    return carrying_init

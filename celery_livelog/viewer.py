@@ -56,6 +56,7 @@ class Viewer:
         self._acknowledges = False
         self._acknowledged = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._refusals: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Greet the viewer and keep the connection alive."""
@@ -67,7 +68,7 @@ class Viewer:
             if len(message) > _LONGEST:
                 raise ValueError
             command = msgspec.json.decode(message, type=_Command)
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             self._refuse("bad_message", "expected a JSON object with a type, such as subscribe")
             return
         if command.type == "subscribe":
@@ -83,7 +84,7 @@ class Viewer:
 
     async def stop(self) -> None:
         """End everything that the session does."""
-        await cancel(*self._tasks.values())
+        await cancel(*self._tasks.values(), *self._refusals)
 
     def _subscribe(self, command: _Command) -> None:
         try:
@@ -94,20 +95,19 @@ class Viewer:
         if not command.task_id or (command.tail is not None and command.tail < 0):
             self._refuse("bad_message", "expected a task_id, and a tail of 0 or more")
             return
-        if "log" in self._tasks:
-            self._tasks["log"].cancel()
         self._outstanding.clear()
-        self._tasks["log"] = asyncio.create_task(self._serve(command.task_id, after, command.tail))
+        before = self._tasks.get("log")
+        self._tasks["log"] = asyncio.create_task(self._serve(before, command.task_id, after, command.tail))
 
     def _acknowledge(self, command: _Command) -> None:
+        """Let go of all up to what is acknowledged; one that names no attempt is of the oldest."""
         self._acknowledges = True
-        while self._outstanding:
-            attempt, n, _ = self._outstanding[0]
-            if command.attempt in ("", attempt) and n > command.n:
-                break
+        of = command.attempt or (self._outstanding[0][0] if self._outstanding else "")
+        reached = [
+            place for place, (attempt, n, _) in enumerate(self._outstanding, 1) if attempt == of and n <= command.n
+        ]
+        for _ in range(max(reached, default=0)):
             self._outstanding.popleft()
-            if (command.attempt or attempt, command.n) == (attempt, n):
-                break
         self._acknowledged.set()
 
     async def _greet(self) -> None:
@@ -116,7 +116,11 @@ class Viewer:
             await asyncio.sleep(_HEARTBEAT_SECONDS)
             await self._send(b'{"type":"heartbeat"}')
 
-    async def _serve(self, task_id: str, after: Cursor | None, tail: int | None) -> None:
+    async def _serve(
+        self, before: asyncio.Task[None] | None, task_id: str, after: Cursor | None, tail: int | None
+    ) -> None:
+        if before is not None:
+            await cancel(before)
         try:
             async for batch in self._reader.log(task_id, after=after, tail=tail, follow=True):
                 for start in range(0, len(batch.records), _MESSAGE_RECORDS):
@@ -133,9 +137,9 @@ class Viewer:
         fields = {"type": "records", "attempt": batch.attempt, "number": batch.number, "records": batch.records}
         message = msgspec.json.encode(fields)
         await self._send(message)
-        last = batch.records[-1]
-        if self._acknowledges and not isinstance(last, Partial):
-            self._outstanding.append((batch.attempt, last.n, len(message)))
+        numbered = [record.n for record in batch.records if not isinstance(record, Partial)]
+        if self._acknowledges and numbered:
+            self._outstanding.append((batch.attempt, numbered[-1], len(message)))
         while self._acknowledges and sum(size for _, _, size in self._outstanding) > _WINDOW:
             self._acknowledged.clear()
             await self._acknowledged.wait()
@@ -144,7 +148,9 @@ class Viewer:
         async def tell() -> None:
             await self._send(_error(code, message))
 
-        self._tasks["refusal"] = asyncio.create_task(tell())
+        task = asyncio.create_task(tell())
+        self._refusals.add(task)
+        task.add_done_callback(self._refusals.discard)
 
 
 def _error(code: str, message: str) -> bytes:

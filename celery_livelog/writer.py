@@ -44,6 +44,8 @@ class AttemptWriter:
         #: How the attempt failed, as far as is known before its end.
         self.reason = ""
         self.ended = False
+        #: Whether what is written to descriptors 1 and 2 is captured too.
+        self.captures_descriptors = False
         #: Stages begun so far.
         self.stages = 0
 

@@ -131,6 +131,7 @@ class Follower:
         for file in (*self._files, *self._older):
             file.close(delete=delete)
         if delete:
+            spool.delete_raw_files(self._directory, self._process)
             (self._directory / f"{self._process}.lock").unlink(missing_ok=True)
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from celery_livelog import hub
 from celery_livelog.hub import Hub
 from celery_livelog.records import Line, to_fields
 from celery_livelog.stores.stream import StreamReader
@@ -28,9 +29,9 @@ async def hub_of(valkey: Valkey) -> AsyncIterator[Hub]:
     """A hub; at its end it must not have left anything running."""
     before = asyncio.all_tasks()
     stream = StreamReader(valkey.url, PREFIX)
-    hub = Hub(stream)
-    yield hub
-    await hub.close()
+    shared = Hub(stream)
+    yield shared
+    await shared.close()
     await stream.close()
     assert asyncio.all_tasks() <= before
 
@@ -44,10 +45,10 @@ def add(valkey: Valkey, task_id: str, first: int, last: int) -> str:
     return str(pipeline.execute()[-1])
 
 
-async def watch(hub: Hub, task_id: str, count: int, seen: list[int] | None = None) -> list[int]:
+async def watch(shared: Hub, task_id: str, count: int, seen: list[int] | None = None) -> list[int]:
     """Follow a task from its first entry until `count` entries were given."""
     numbers: list[int] = [] if seen is None else seen
-    following = hub.follow(task_id, "")
+    following = shared.follow(task_id, "")
     async for entries in following:
         numbers += [record.n for _, _, record in entries]
         if len(numbers) >= count:
@@ -69,8 +70,8 @@ def test_many_viewers_are_one_read(valkey: Valkey) -> None:
     """A hundred viewers of ten tasks: each sees its task's lines in order, and one connection waits for all."""
 
     async def test() -> None:
-        async with hub_of(valkey) as hub:
-            viewers = [asyncio.create_task(watch(hub, f"task-{number % 10}", 100)) for number in range(100)]
+        async with hub_of(valkey) as shared:
+            viewers = [asyncio.create_task(watch(shared, f"task-{number % 10}", 100)) for number in range(100)]
             await asyncio.to_thread(wait_for, lambda: readers(valkey))
             for first in range(1, 101, 20):
                 for number in range(10):
@@ -85,11 +86,11 @@ def test_a_task_that_joins_is_read_at_once(valkey: Valkey) -> None:
     """Who begins to watch a task does not wait until the read of the others is over."""
 
     async def test() -> None:
-        async with hub_of(valkey) as hub:
-            first = asyncio.create_task(watch(hub, "quiet", 1))
+        async with hub_of(valkey) as shared:
+            first = asyncio.create_task(watch(shared, "quiet", 1))
             await asyncio.to_thread(wait_for, lambda: readers(valkey))
             began = time.monotonic()
-            second = asyncio.create_task(watch(hub, "busy", 3))
+            second = asyncio.create_task(watch(shared, "busy", 3))
             await asyncio.to_thread(add, valkey, "busy", 1, 3)
             assert await second == [1, 2, 3]
             assert time.monotonic() - began < 1.0  # half of what a read waits
@@ -103,10 +104,10 @@ def test_many_that_join_at_once(valkey: Valkey) -> None:
     """However often a read is begun anew for one more task, no entry of the others is missed or seen twice."""
 
     async def test() -> None:
-        async with hub_of(valkey) as hub:
+        async with hub_of(valkey) as shared:
             viewers = []
             for number in range(60):
-                viewers.append(asyncio.create_task(watch(hub, f"task-{number}", 60 - number)))
+                viewers.append(asyncio.create_task(watch(shared, f"task-{number}", 60 - number)))
                 for before in range(number + 1):
                     add(valkey, f"task-{before}", number - before + 1, number - before + 1)
                 await asyncio.sleep(0)
@@ -120,13 +121,13 @@ def test_a_slow_viewer_holds_up_nobody(valkey: Valkey) -> None:
     """One that falls behind what is remembered reads on by itself, and has all in the end; the others have it long since."""
 
     async def test() -> None:
-        async with hub_of(valkey) as hub:
-            slow = hub.follow("a-task", "")
+        async with hub_of(valkey) as shared:
+            slow = shared.follow("a-task", "")
             seen: list[int] = []
             await asyncio.to_thread(add, valkey, "a-task", 1, 10)
             while len(seen) < 10:
                 seen += [record.n for _, _, record in await anext(slow)]
-            fast = asyncio.create_task(watch(hub, "a-task", 9000))
+            fast = asyncio.create_task(watch(shared, "a-task", 9000))
             for first in range(11, 9000, 1000):
                 await asyncio.to_thread(add, valkey, "a-task", first, min(9000, first + 999))
             assert await fast == list(range(1, 9001))
@@ -146,12 +147,12 @@ def test_who_comes_later_sees_all(valkey: Valkey) -> None:
     """A viewer that starts at the beginning, or in the middle, of what others have long seen."""
 
     async def test() -> None:
-        async with hub_of(valkey) as hub:
-            stay = asyncio.create_task(watch(hub, "a-task", 5001))
+        async with hub_of(valkey) as shared:
+            stay = asyncio.create_task(watch(shared, "a-task", 5001))
             middle = await asyncio.to_thread(add, valkey, "a-task", 1, 2500)
             await asyncio.to_thread(add, valkey, "a-task", 2501, 5000)
-            assert await watch(hub, "a-task", 5000) == list(range(1, 5001))
-            later = hub.follow("a-task", middle)
+            assert await watch(shared, "a-task", 5000) == list(range(1, 5001))
+            later = shared.follow("a-task", middle)
             assert (await anext(later))[0][2].n == 2501
             await later.aclose()  # type: ignore[attr-defined]
             await asyncio.to_thread(add, valkey, "a-task", 5001, 5001)
@@ -164,24 +165,27 @@ def test_nobody_watching_nothing_read(valkey: Valkey) -> None:
     """When the last viewer is gone, however it went, the read ends; with the next it begins again."""
 
     async def test() -> None:
-        async with hub_of(valkey) as hub:
-            for _ in range(2):
-                viewers = [asyncio.create_task(watch(hub, "a-task", 10**9)) for _ in range(3)]
-                await asyncio.to_thread(wait_for, lambda: readers(valkey))
-                for viewer in viewers:
-                    viewer.cancel()
-                await asyncio.gather(*viewers, return_exceptions=True)
-                await asyncio.to_thread(wait_for, lambda: not readers(valkey))
+        async with hub_of(valkey) as shared:
+            viewers = [asyncio.create_task(watch(shared, "a-task", 10**9)) for _ in range(3)]
+            await asyncio.to_thread(wait_for, lambda: readers(valkey))
+            for viewer in viewers:
+                viewer.cancel()
+            await asyncio.gather(*viewers, return_exceptions=True)
+            await asyncio.to_thread(wait_for, lambda: not readers(valkey))
+            again = asyncio.create_task(watch(shared, "a-task", 1))
+            await asyncio.to_thread(add, valkey, "a-task", 1, 1)
+            assert await again == [1]
 
     run(test())
 
 
-def test_a_quiet_task_is_told_of_now_and_then(valkey: Valkey) -> None:
+def test_a_quiet_task_is_told_of_now_and_then(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """A viewer of a task that says nothing gets an empty list, so that it can look whether the task has ended."""
+    monkeypatch.setattr(hub, "_QUIET_SECONDS", 0.05)
 
     async def test() -> None:
-        async with hub_of(valkey) as hub:
-            following = hub.follow("quiet", "")
+        async with hub_of(valkey) as shared:
+            following = shared.follow("quiet", "")
             assert await anext(following) == []
             await following.aclose()  # type: ignore[attr-defined]
 
@@ -196,9 +200,9 @@ def test_redis_goes_and_comes_back(
     own = launch(Valkey(tmp_path, name="own"))
 
     async def test() -> None:
-        async with hub_of(own) as hub:
+        async with hub_of(own) as shared:
             seen: list[int] = []
-            viewer = asyncio.create_task(watch(hub, "a-task", 20, seen))
+            viewer = asyncio.create_task(watch(shared, "a-task", 20, seen))
             await asyncio.to_thread(add, own, "a-task", 1, 10)
             await asyncio.to_thread(wait_for, lambda: len(seen) == 10)
             if how == "killed":
@@ -216,8 +220,8 @@ def test_entries_of_others_are_passed_over(valkey: Valkey) -> None:
     """What somebody else puts into a task's stream is not shown, and nobody stumbles over it."""
 
     async def test() -> None:
-        async with hub_of(valkey) as hub:
-            viewer = asyncio.create_task(watch(hub, "a-task", 2))
+        async with hub_of(valkey) as shared:
+            viewer = asyncio.create_task(watch(shared, "a-task", 2))
             await asyncio.to_thread(wait_for, lambda: readers(valkey))
             await asyncio.to_thread(add, valkey, "a-task", 1, 1)
             for fields in ({"line": "no record"}, {"type": "log_line", "n": "one", "attempt": ATTEMPT}, {"\udcff": "x"}):

@@ -8,13 +8,29 @@ import textwrap
 from pathlib import Path
 
 
+_ROOT = Path(__file__).parent.parent.parent
+
+
 def run(code: str, *arguments: str | Path, timeout: float = 30) -> str:
     """Run Python code that must end well; give what it wrote to its stdout.
 
     :param arguments: its ``sys.argv[1:]``.
     :param timeout: seconds.
     """
-    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
-    child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
-    assert child.returncode == 0, f"ended with {child.returncode}:\n{child.stderr.decode(errors='backslashreplace')}"
-    return child.stdout.decode(errors="backslashreplace")
+    child = end_of(code, *arguments, timeout=timeout)
+    assert child.returncode == 0, f"ended with {child.returncode}:\n{child.stderr}"
+    return child.stdout
+
+
+def end_of(code: str, *arguments: str | Path, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    """Run Python code, however it ends; see `run`."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        cwd=_ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="backslashreplace",
+        timeout=timeout,
+        check=False,
+    )
