@@ -12,7 +12,7 @@ from pathlib import Path
 from celery_livelog import spool
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.loop import ship
-from celery_livelog.shipper.supervise import launch
+from celery_livelog.shipper.supervise import UNHEEDED, launch
 
 #: Seconds for which a directory must have been left alone: a worker makes its own before it takes the lock.
 _LEFT_ALONE_SECONDS = 10.0
@@ -20,9 +20,9 @@ _LEFT_ALONE_SECONDS = 10.0
 
 def main() -> None:
     """Ship the directory that the command line names."""
-    # Meant for the worker, which still has things to say: the end comes when it is gone and all is sent.
-    for unheeded in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    for unheeded in UNHEEDED:
         signal.signal(unheeded, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, UNHEEDED)
     gc.freeze()  # what is imported stays: looking through it again and again costs a seventh of all time under load
     directory = Path(sys.argv[1])
     settings = Settings.from_json((directory / spool.SETTINGS).read_bytes())

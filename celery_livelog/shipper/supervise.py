@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,8 @@ _LOOK_SECONDS = 1.0
 #: Seconds without a beat after which a shipper counts as hung. It beats every round of its loop.
 _HUNG_SECONDS = 30.0
 _LONGEST_PAUSE = 30.0
+#: Meant for the worker, which still has things to say: a shipper's end comes when the worker is gone and all is sent.
+UNHEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def launch(directory: Path) -> subprocess.Popen[bytes]:
@@ -29,8 +32,12 @@ def launch(directory: Path) -> subprocess.Popen[bytes]:
     :raises OSError: when no process can be started.
     """
     command = [sys.executable, "-m", "celery_livelog.shipper", str(directory)]
-    # Its own session: a Ctrl-C in the terminal is not for it.
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, UNHEEDED)  # what comes while it starts must not end it either
+    try:
+        # Its own session: a Ctrl-C in the terminal is not for it.
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Supervisor(Protocol):
