@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from celery_livelog import spool
-from celery_livelog.journal import STDERR, STDOUT
+from celery_livelog.frames import STDERR, STDOUT
 
 #: Free bytes that shared memory must have to hold raw files: Docker gives 64 MiB, which one subprocess can fill.
 _SHARED_MEMORY_ROOM = 256 * 1024 * 1024

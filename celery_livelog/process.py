@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
-from celery_livelog import journal, threads
+from celery_livelog import threads
 from celery_livelog.attempts import Attempt
 from celery_livelog.capture import Tee
 from celery_livelog.descriptors import Descriptors
 from celery_livelog.errors import complain
-from celery_livelog.journal import STDERR, STDOUT, Journal
+from celery_livelog.frames import BEGIN, STDERR, STDOUT
+from celery_livelog.journal import Journal
 from celery_livelog.logs import ConsoleFilter, LogHandler
 from celery_livelog.settings import Settings
 from celery_livelog.spool import Doorbell, Lock
@@ -61,7 +62,7 @@ class Capture:
         writer = AttemptWriter(self._journal, self._slots, raw)
         writer.captures_descriptors = self._descriptors is not None
         begin = msgspec.json.encode({"attempt": known, "raw": paths})
-        self._journal.append(journal.BEGIN, 0, self._slots, 0, raw(), begin, force=True)
+        self._journal.append(BEGIN, 0, self._slots, 0, raw(), begin, force=True)
         return writer, current.set(writer)
 
     def end(self, writer: AttemptWriter, token: Token[AttemptWriter | None], ending: dict[str, Any]) -> None:

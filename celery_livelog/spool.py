@@ -64,6 +64,19 @@ def keep_settings(directory: Path, settings: bytes) -> None:
         file.write(settings)
 
 
+def spent(directory: Path) -> int:
+    """The bytes that journals and copies in `directory` take."""
+    total = 0
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.endswith((".journal", ".copy")):
+                    total += entry.stat(follow_symlinks=False).st_size
+    except OSError:
+        pass  # a file went away while we looked
+    return total
+
+
 def raw_path(place: Path, process: str, name: str) -> Path:
     """Where a raw file of a process lies, in the spool directory or in shared memory."""
     return place / f"livelog-{process}-{name}"

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from threading import get_ident
 
-from celery_livelog import journal
+from celery_livelog.frames import END, EVENT, GAP, INTERNAL, LOG, LOG_STREAM, TEXT
+from celery_livelog.journal import Journal
 
 current: ContextVar[AttemptWriter | None] = ContextVar("livelog_attempt", default=None)
 
@@ -32,7 +33,7 @@ class AttemptWriter:
     :param raw: gives the sizes of the raw files, which place each record among the raw bytes.
     """
 
-    def __init__(self, to: journal.Journal, slot: int, raw: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, to: Journal, slot: int, raw: Callable[[], tuple[int, int]]) -> None:
         self._journal = to
         self._slot = slot
         self._raw = raw
@@ -66,36 +67,36 @@ class AttemptWriter:
                     return
                 text = text[:end]
         if len(text) <= _FRAME_CHARACTERS:
-            self._put(journal.TEXT, stream, thread & 0xFFFFFFFF, _encoded(text))
+            self._put(TEXT, stream, thread & 0xFFFFFFFF, _encoded(text))
         else:
             for start in range(0, len(text), _FRAME_CHARACTERS):
                 part = text[start : start + _FRAME_CHARACTERS]
-                self._put(journal.TEXT, stream, thread & 0xFFFFFFFF, _encoded(part))
+                self._put(TEXT, stream, thread & 0xFFFFFFFF, _encoded(part))
 
     def write_bytes(self, stream: int, data: bytes) -> None:
         """Take bytes of a stream, such as those for ``sys.stdout.buffer``."""
         self.flush(stream)
         for start in range(0, len(data), _FRAME_CHARACTERS):
             part = data[start : start + _FRAME_CHARACTERS]
-            self._put(journal.TEXT, stream, get_ident() & 0xFFFFFFFF, part)
+            self._put(TEXT, stream, get_ident() & 0xFFFFFFFF, part)
 
     def flush(self, stream: int) -> None:
         """Let the unfinished line of the calling thread go."""
         thread = get_ident()
         text = self._held.pop((stream, thread), "")
         if text:
-            self._put(journal.TEXT, stream, thread & 0xFFFFFFFF, _encoded(text))
+            self._put(TEXT, stream, thread & 0xFFFFFFFF, _encoded(text))
 
     def log(self, level: str, logger: str, message: str) -> None:
         """Take a logged message."""
         for start in range(0, len(message) or 1, _LOG_CHARACTERS):
             part = message[start : start + _LOG_CHARACTERS]
             payload = _encoded(f"{level}\0{logger}\0{part}")
-            self._put(journal.LOG, journal.LOG_STREAM, 0, payload, one_more=part[-1:] != "\n")
+            self._put(LOG, LOG_STREAM, 0, payload, one_more=part[-1:] != "\n")
 
     def event(self, payload: bytes) -> None:
         """Take a stage event or trace: JSON without n and timestamp."""
-        self._put(journal.EVENT, journal.INTERNAL, 0, payload, one_more=True)
+        self._put(EVENT, INTERNAL, 0, payload, one_more=True)
 
     def takes(self, record: logging.LogRecord) -> bool:
         """Whether this log record is new here; a record that passes several handlers is taken once."""
@@ -113,11 +114,11 @@ class AttemptWriter:
     def end(self, payload: bytes) -> None:
         """Write what is held and how the attempt ended; what comes later is not of this attempt."""
         for (stream, thread), text in list(self._held.items()):
-            self._put(journal.TEXT, stream, thread & 0xFFFFFFFF, _encoded(text))
+            self._put(TEXT, stream, thread & 0xFFFFFFFF, _encoded(text))
         self._held.clear()
         self._admit_loss()
         self.ended = True
-        self._journal.append(journal.END, 0, self._slot, 0, self._raw(), payload, force=True)
+        self._journal.append(END, 0, self._slot, 0, self._raw(), payload, force=True)
 
     def _put(self, kind: int, stream: int, channel: int, payload: bytes, *, one_more: bool = False) -> None:
         if self._lost and self._journal.has_room():
@@ -131,7 +132,7 @@ class AttemptWriter:
         lost, self._lost = self._lost, 0
         if lost:
             payload = b'{"lines":%d,"reason":"%b"}' % (lost, self._lost_why)
-            if not self._journal.append(journal.GAP, journal.INTERNAL, self._slot, 0, self._raw(), payload, force=True):
+            if not self._journal.append(GAP, INTERNAL, self._slot, 0, self._raw(), payload, force=True):
                 self._lost += lost
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import structlog
 
 from celery_livelog.capture import Logged, Tee
-from celery_livelog.journal import STDERR, STDOUT
+from celery_livelog.frames import STDERR, STDOUT
 from celery_livelog.writer import AttemptWriter, current
 
 #: What structlog calls levels that `logging` calls otherwise.

@@ -6,9 +6,8 @@ from typing import Any
 
 import msgspec
 
-from celery_livelog import journal
 from celery_livelog.attempts import Attempt
-from celery_livelog.journal import STREAMS, Frame
+from celery_livelog.frames import END, EVENT, GAP, LOG, RAW, STREAMS, TEXT, Frame
 from celery_livelog.lines import LineSplitter
 from celery_livelog.records import End, Gap, Line, Partial, Record, StageEvent, Trace, utc
 
@@ -41,21 +40,21 @@ class AttemptLog:
         """The records that a frame completes."""
         if self.ended:
             return []
-        if frame.kind in (journal.TEXT, journal.RAW):
-            channel = _RAW if frame.kind == journal.RAW else frame.channel
+        if frame.kind in (TEXT, RAW):
+            channel = _RAW if frame.kind == RAW else frame.channel
             splitter = self._splitters.get((frame.stream, channel))
             if splitter is None:
                 splitter = self._splitters[frame.stream, channel] = LineSplitter()
             self.attempt.bytes += len(frame.payload)
             return self._lines(splitter.feed(frame.payload), STREAMS[frame.stream], utc(frame.time))
-        if frame.kind == journal.LOG:
+        if frame.kind == LOG:
             return self._log(frame)
-        if frame.kind == journal.EVENT:
+        if frame.kind == EVENT:
             return [self._event(frame.payload, utc(frame.time))]
-        if frame.kind == journal.GAP:
+        if frame.kind == GAP:
             said = msgspec.json.decode(frame.payload)
             return [self.gap(said["lines"], said["reason"], frame.time)]
-        if frame.kind == journal.END:
+        if frame.kind == END:
             said = msgspec.json.decode(frame.payload)
             return self.end(said["state"], said["exit_code"], said["reason"], frame.time)
         return []

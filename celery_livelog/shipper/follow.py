@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from celery_livelog import journal, spool
+from celery_livelog import spool
 from celery_livelog.attempts import Attempt
-from celery_livelog.journal import Frame, FrameReader
+from celery_livelog.frames import BEGIN, END, RAW, Frame, FrameReader
 from celery_livelog.records import Record
 from celery_livelog.shipper.attempt import AttemptLog
 from celery_livelog.shipper.raw import RawCopy, RawFile, open_files
@@ -153,7 +153,7 @@ class Follower:
             while frames := part.reader.read(complete=there_is_more or not alive):
                 for at, frame in frames:
                     yield from self._raw(part, (frame.raw_out, frame.raw_err), at, frame.time)
-                    if frame.kind == journal.BEGIN:
+                    if frame.kind == BEGIN:
                         yield from self._begin(part, frame)
                     else:
                         yield from self._record(frame)
@@ -187,7 +187,7 @@ class Follower:
         log = self._slots.get(frame.slot)
         if log is not None:
             yield Shown(log, log.feed(frame))
-        if frame.kind == journal.END and frame.slot in self._slots:
+        if frame.kind == END and frame.slot in self._slots:
             del self._slots[frame.slot]
             self._running.remove(frame.slot)
 
@@ -196,7 +196,7 @@ class Follower:
         for frame in part.copy.take(self._files, upto, at, before):
             log = self._slots.get(self._running[-1]) if self._running else None
             records = log.feed(frame) if log is not None and frame.payload else []
-            yield Shown(log, records, frame.stream, frame.payload if frame.kind == journal.RAW else b"")
+            yield Shown(log, records, frame.stream, frame.payload if frame.kind == RAW else b"")
 
     def _sizes(self) -> tuple[int, int]:
         return (self._files[0].size(), self._files[1].size()) if self._files else (0, 0)

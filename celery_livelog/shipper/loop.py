@@ -10,7 +10,7 @@ from collections.abc import Callable
 from copy import copy
 from pathlib import Path
 
-from celery_livelog import journal, spool
+from celery_livelog import spool
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.attempt import AttemptLog
 from celery_livelog.shipper.follow import Follower, Shown, process_alive, processes
@@ -157,7 +157,7 @@ class Shipper:
         now = time.monotonic()
         if now > self._weighed_at + 0.1:
             self._weighed_at = now
-            self._over_budget = journal.spent(self._directory) > self._settings.spool_max_bytes
+            self._over_budget = spool.spent(self._directory) > self._settings.spool_max_bytes
         return self._over_budget
 
 

@@ -12,7 +12,7 @@ class Outbox:
     """The records of one attempt that are not in its stream yet, oldest first.
 
     :param limit: how many may wait. More than the stream keeps is no use: it would trim them before anybody reads them.
-    :param limit_bytes: how many characters they may have together.
+    :param limit_bytes: how many characters they may have together, gaps aside.
     """
 
     def __init__(self, limit: int, limit_bytes: int = 4 * 1024 * 1024) -> None:
@@ -26,54 +26,53 @@ class Outbox:
 
     def put(self, records: Sequence[Record]) -> None:
         """Let records wait; the oldest make room."""
-        for record in records:
-            self._waiting.append(record)
-            self._bytes += len(record.text)
+        self._waiting.extend(records)
+        self._bytes += sum(map(_size, records))
         self._bound()
 
     def take(self, count: int) -> list[Record]:
         """Take the next records to send them."""
-        taken = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
-        self._bytes -= sum(len(record.text) for record in taken)
-        return taken
+        return [self._pop() for _ in range(min(count, len(self._waiting)))]
 
     def give_back(self, records: Sequence[Record]) -> None:
         """These, taken last, could not be sent: they are next again."""
         self._waiting.extendleft(reversed(records))
-        self._bytes += sum(len(record.text) for record in records)
+        self._bytes += sum(map(_size, records))
         self._bound()
 
     def refuse(self, records: Sequence[Record]) -> None:
         """These, taken last, will never be sent: they are counted."""
         for record in reversed(records):
-            self._lose(record, "redis")
+            self._leave_gap(_first(record), record, "redis")
+        self._bound()
 
     def _bound(self) -> None:
         while len(self._waiting) > self._limit or (self._bytes > self._limit_bytes and len(self._waiting) > 1):
-            oldest = self._waiting.popleft()
-            if isinstance(oldest, Gap):  # of ours or the task's own: it grows over the next record
-                self._lose(self._waiting.popleft(), "overload", oldest.first)
-                self._bytes -= len(oldest.text)
-            else:
-                self._lose(oldest, "overload")
+            oldest = self._pop()
+            grows = isinstance(oldest, Gap) and bool(self._waiting)
+            self._leave_gap(_first(oldest), self._pop() if grows else oldest, "overload")
 
-    def _lose(self, record: Record, reason: str, first: int | None = None) -> None:
-        """Put a gap in the place of `record`, from `first` on, grown together with one that follows."""
-        if reason == "overload":
-            self._bytes -= len(record.text)
-        if isinstance(record, Partial):
-            last, first = record.n - 1, first if first is not None else record.n
-        else:
-            last, first = (
-                record.n,
-                first if first is not None else record.first if isinstance(record, Gap) else record.n,
-            )
-        if self._waiting and isinstance(follower := self._waiting[0], Gap):
-            last = follower.last
-            self._bytes -= len(self._waiting.popleft().text)
+    def _leave_gap(self, first: int, record: Record, reason: str) -> None:
+        """Put a gap from `first` to `record` in front, grown together with one that follows."""
+        last = record.n - 1 if isinstance(record, Partial) else record.n
+        if self._waiting and isinstance(following := self._waiting[0], Gap):
+            last = following.last
+            self._waiting.popleft()
         if last >= first:
-            gap = Gap(
-                n=last, timestamp=record.timestamp, skipped=last - first + 1, first=first, last=last, reason=reason
-            )
+            skipped = last - first + 1
+            gap = Gap(n=last, timestamp=record.timestamp, skipped=skipped, first=first, last=last, reason=reason)
             self._waiting.appendleft(gap)
-            self._bytes += len(gap.text)
+
+    def _pop(self) -> Record:
+        record = self._waiting.popleft()
+        self._bytes -= _size(record)
+        return record
+
+
+def _first(record: Record) -> int:
+    return record.first if isinstance(record, Gap) else record.n
+
+
+def _size(record: Record) -> int:
+    """What counts of a record: its text, but of a gap, which takes the place of many."""
+    return 0 if isinstance(record, Gap) else len(record.text)

@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import time_ns
 
-from celery_livelog import journal
-from celery_livelog.journal import STDERR, STDOUT, Frame, FrameReader
+from celery_livelog.frames import GAP, RAW, STDERR, STDOUT, Frame, FrameReader, pack
 
 _CHUNK = 256 * 1024
 _PAGE = 4096
@@ -120,14 +119,14 @@ class RawCopy:
 
         :raises OSError: when the disk is full. Nothing is punched then: the next shipper takes it.
         """
-        kind, payload = journal.RAW, data
+        kind, payload = RAW, data
         if self._full():
             lines = data.count(b"\n")
-            kind, payload = journal.GAP, b'{"lines":%d,"reason":"overload"}' % lines if lines else b""
+            kind, payload = GAP, b'{"lines":%d,"reason":"overload"}' % lines if lines else b""
         if self._fd < 0:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             self._fd = os.open(self._path, flags, 0o600)
-        frame = journal.frame(kind, stream, 0, now, (at, len(data)), payload)
+        frame = pack(kind, stream, 0, 0, now, (at, len(data)), payload)
         if os.write(self._fd, frame) < len(frame):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         return Frame(kind, stream, 0, 0, now, at, len(data), payload)

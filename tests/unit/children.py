@@ -7,7 +7,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-
 _ROOT = Path(__file__).parent.parent.parent
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from celery_livelog import journal
 from celery_livelog.attempts import Attempt
-from celery_livelog.journal import Frame, FrameReader, Journal
+from celery_livelog.frames import BEGIN, Frame, FrameReader
+from celery_livelog.journal import Journal
 from celery_livelog.records import Gap, Line, Record
 from celery_livelog.shipper.attempt import AttemptLog
 from celery_livelog.writer import AttemptWriter
@@ -29,7 +29,7 @@ def open_journal(directory: Path, budget: int = AMPLE) -> Journal:
 def begin(to: Journal, slot: int = 1, task_id: str = "a-task") -> AttemptWriter:
     """Begin an attempt, as a task's process does."""
     begun = Attempt(attempt=f"{slot:016x}", task_id=task_id, pid=4711, started="2026-01-02T03:04:05.000006+00:00")
-    to.append(journal.BEGIN, 0, slot, 0, NO_RAW_FILES, msgspec.json.encode({"attempt": begun}), force=True)
+    to.append(BEGIN, 0, slot, 0, NO_RAW_FILES, msgspec.json.encode({"attempt": begun}), force=True)
     return AttemptWriter(to, slot, lambda: NO_RAW_FILES)
 
 
@@ -56,7 +56,7 @@ def frames_of(path: Path) -> list[Frame]:
 def records(directory: Path) -> list[Record]:
     """What becomes of a journal with one attempt."""
     first, *rest = frames(directory)
-    assert first.kind == journal.BEGIN
+    assert first.kind == BEGIN
     log = AttemptLog(msgspec.convert(msgspec.json.decode(first.payload)["attempt"], Attempt))
     return [record for frame in rest for record in log.feed(frame)]
 

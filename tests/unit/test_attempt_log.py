@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_livelog import journal
 from celery_livelog.attempts import Attempt
-from celery_livelog.journal import STDERR, STDOUT, Frame
+from celery_livelog.frames import END, EVENT, GAP, LOG, LOG_STREAM, RAW, STDERR, STDOUT, TEXT, Frame
 from celery_livelog.records import End, Gap, Line, Record, StageStart, Trace, encode
 from celery_livelog.shipper.attempt import AttemptLog
 from tests.unit.journals import lines, skipped
@@ -31,23 +30,23 @@ def frame(kind: int, payload: bytes | dict[str, Any], stream: int = 0, channel: 
 
 
 def text(data: bytes, stream: int = STDOUT, channel: int = 0, time: int = SECOND) -> Frame:
-    return frame(journal.TEXT, data, stream, channel, time)
+    return frame(TEXT, data, stream, channel, time)
 
 
 def gap(count: int) -> Frame:
-    return frame(journal.GAP, {"lines": count, "reason": "overload"})
+    return frame(GAP, {"lines": count, "reason": "overload"})
 
 
 def end(state: str = "SUCCESS", exit_code: int = 0) -> Frame:
-    return frame(journal.END, {"state": state, "exit_code": exit_code, "reason": ""})
+    return frame(END, {"state": state, "exit_code": exit_code, "reason": ""})
 
 
 def event(kind: str, stage: int, **fields: Any) -> Frame:
-    return frame(journal.EVENT, {"type": kind, "stage": stage, "name": "Build", **fields})
+    return frame(EVENT, {"type": kind, "stage": stage, "name": "Build", **fields})
 
 
 def logged(message: bytes) -> Frame:
-    return frame(journal.LOG, b"INFO\0logger\0" + message, journal.LOG_STREAM)
+    return frame(LOG, b"INFO\0logger\0" + message, LOG_STREAM)
 
 
 def feed(*frames: Frame) -> list[Record]:
@@ -64,11 +63,11 @@ OUTPUT = st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\xff", "€".encode(), 
 FRAMES = st.lists(
     st.one_of(
         st.builds(text, OUTPUT, st.sampled_from([STDOUT, STDERR]), st.integers(0, 2)),
-        st.builds(frame, st.just(journal.RAW), OUTPUT, st.sampled_from([STDOUT, STDERR])),
+        st.builds(frame, st.just(RAW), OUTPUT, st.sampled_from([STDOUT, STDERR])),
         st.builds(logged, OUTPUT),
         st.builds(gap, st.integers(1, 50)),
         st.builds(event, st.sampled_from(["stage_start", "stage_complete", "nonsense"]), st.integers(1, 3)),
-        st.builds(frame, st.just(journal.EVENT), OUTPUT),
+        st.builds(frame, st.just(EVENT), OUTPUT),
         st.builds(frame, st.sampled_from([0, 99]), OUTPUT),
     ),
     max_size=30,
@@ -128,10 +127,10 @@ def test_threads_and_raw_bytes_do_not_mix() -> None:
     found = feed(
         text(b"one", channel=1),
         text(b"two", channel=2),
-        frame(journal.RAW, b"raw", STDOUT),
+        frame(RAW, b"raw", STDOUT),
         text(b" err", STDERR, channel=1),
         text(b" and on\n", channel=1),
-        frame(journal.RAW, b" and on\n", STDOUT),
+        frame(RAW, b" and on\n", STDOUT),
         end(),
     )
     assert lines(found) == [
@@ -171,7 +170,7 @@ def test_lines_have_the_stage_that_runs() -> None:
 )
 def test_an_event_that_is_none_is_shown(payload: bytes) -> None:
     """What cannot be read as an event is a record with the text in it; the log goes on."""
-    unreadable, line = feed(frame(journal.EVENT, payload), text(b"on\n"))
+    unreadable, line = feed(frame(EVENT, payload), text(b"on\n"))
     assert isinstance(unreadable, Trace)
     assert (unreadable.event, unreadable.data) == ("unreadable", payload.decode())
     assert line.n == 2
@@ -209,7 +208,7 @@ def test_times_are_those_of_the_writes() -> None:
 
 def test_logger_and_level_of_any_bytes() -> None:
     """A name that is no UTF-8 is made visible."""
-    (line,) = feed(frame(journal.LOG, b"LEV\xff\0log\xffger\0text", journal.LOG_STREAM))
+    (line,) = feed(frame(LOG, b"LEV\xff\0log\xffger\0text", LOG_STREAM))
     assert isinstance(line, Line)
     assert (line.level, line.logger, line.line) == ("LEV\\xff", "log\\xffger", "text")
 
@@ -233,6 +232,6 @@ def test_previews_are_unfinished_lines() -> None:
 
 def test_every_record_goes_over_the_wire() -> None:
     """What comes out can be encoded, whatever went in."""
-    found = feed(text(b"\xff\xfe\x00\n"), frame(journal.EVENT, b'{"type":"trace","event":"e","data":[1e999]}'), end())
+    found = feed(text(b"\xff\xfe\x00\n"), frame(EVENT, b'{"type":"trace","event":"e","data":[1e999]}'), end())
     assert all(msgspec.json.decode(encode(record)) for record in found)
     assert isinstance(feed(event("stage_start", 1))[0], StageStart)

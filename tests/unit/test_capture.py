@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from celery_livelog.capture import Tee
-from celery_livelog.journal import STDERR, STDOUT
+from celery_livelog.frames import STDERR, STDOUT
 from celery_livelog.logs import ConsoleFilter, LogHandler
 from celery_livelog.writer import AttemptWriter, current
 from tests.unit.journals import ENDING, begin, lines, open_journal, records

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from celery_livelog import journal, spool
 from celery_livelog.attempts import Attempt
-from celery_livelog.journal import STDERR, STDOUT, STREAMS
+from celery_livelog.frames import BEGIN, END, STDERR, STDOUT, STREAMS, TEXT, pack
 from celery_livelog.records import End, Gap, Line, Record
 from celery_livelog.shipper.follow import Follower, Shown
 from celery_livelog.writer import AttemptWriter
@@ -56,7 +56,7 @@ class Process:
         self._slots += 1
         begun = Attempt(attempt=f"{self._slots:016x}", task_id=f"task-{self._slots}", pid=4711, started=STARTED)
         payload = msgspec.json.encode({"attempt": begun, "raw": self._paths})
-        self._journal.append(journal.BEGIN, 0, self._slots, 0, self._sizes(), payload, force=True)
+        self._journal.append(BEGIN, 0, self._slots, 0, self._sizes(), payload, force=True)
         self.running.append((begun.attempt, AttemptWriter(self._journal, self._slots, self._sizes)))
         self.written[begun.attempt] = []
 
@@ -431,7 +431,7 @@ def test_the_end_behind_a_frame_cut_short_is_found(process: Process, tmp_path: P
     shipper = Shipper(process)
     shipper.look()
     (path,) = paths(tmp_path)
-    cut = journal.frame(journal.TEXT, STDOUT, 1, 0, (0, 0), b"x" * 50_000)[:1000]
+    cut = pack(TEXT, STDOUT, 1, 0, 0, (0, 0), b"x" * 50_000)[:1000]
     with path.open("ab") as file:
         file.write(cut)
     process.end()
@@ -452,7 +452,7 @@ def test_a_late_frame_of_the_part_before_is_not_missed(process: Process, tmp_pat
     shipper.look()
     process.print("P late")
     shipper.look()
-    following.write_bytes(journal.frame(journal.END, 0, 1, 1, (0, 0), ENDING))
+    following.write_bytes(pack(END, 0, 1, 0, 1, (0, 0), ENDING))
     shipper.look()
     (records,) = shipper.given.values()
     assert texts(records) == ["P one", "P late"]

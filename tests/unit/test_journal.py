@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_livelog import journal
-from celery_livelog.journal import STDOUT, TEXT, Frame, FrameReader, Journal
+from celery_livelog.frames import BEGIN, STDOUT, TEXT, Frame, FrameReader, pack
+from celery_livelog.journal import Journal
 from celery_livelog.records import End, Gap, Line
 from tests.nodes.waiting import wait_for
 from tests.unit import children
@@ -53,7 +53,7 @@ _SIZE = st.integers(0, 2**63)
 #: Payloads; also some that look like frames, as when a task prints a journal.
 PAYLOAD = st.one_of(
     st.binary(max_size=300),
-    st.sampled_from([b"JL", b"....JL\x02\x01\xff\xff\x00\x00", journal.frame(TEXT, STDOUT, 1, 1, (0, 0), b"inner\n")]),
+    st.sampled_from([b"JL", b"....JL\x02\x01\xff\xff\x00\x00", pack(TEXT, STDOUT, 1, 0, 1, (0, 0), b"inner\n")]),
 )
 WRITTEN = st.builds(
     Written,
@@ -439,4 +439,4 @@ def test_a_diverted_journal_writes_to_the_descriptors(directory: Path) -> None:
         directory,
     )
     assert printed == "printed\n"
-    assert [frame.kind for frame in frames(directory)] == [journal.BEGIN]
+    assert [frame.kind for frame in frames(directory)] == [BEGIN]

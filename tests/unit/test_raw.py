@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from celery_livelog import journal
-from celery_livelog.journal import STDERR, STDOUT, Frame
+from celery_livelog.frames import STDERR, STDOUT, STREAMS, Frame
 from celery_livelog.shipper.raw import RawCopy, RawFile, open_files
 from tests.unit import children
 
@@ -29,7 +28,7 @@ class Raws:
         self.files = open_files(self.paths, (0, 0))
 
     def write(self, stream: int, data: bytes) -> None:
-        with open(self.paths[journal.STREAMS[stream]], "ab") as file:
+        with open(self.paths[STREAMS[stream]], "ab") as file:
             file.write(data)
 
     def sizes(self) -> tuple[int, int]:

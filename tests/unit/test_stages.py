@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celery_livelog import stages
-from celery_livelog.journal import STDOUT
+from celery_livelog.frames import STDOUT
 from celery_livelog.records import (
     End,
     Line,

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_livelog import journal
-from celery_livelog.journal import STDERR, STDOUT
+from celery_livelog.frames import MAX_PAYLOAD, STDERR, STDOUT, TEXT
 from celery_livelog.records import End, Line
 from celery_livelog.writer import AttemptWriter
 from tests.unit import children
@@ -33,7 +32,7 @@ def writer(tmp_path: Path) -> Iterator[AttemptWriter]:
 
 def texts(directory: Path) -> list[bytes]:
     """The payloads of the text frames."""
-    return [frame.payload for frame in frames(directory) if frame.kind == journal.TEXT]
+    return [frame.payload for frame in frames(directory) if frame.kind == TEXT]
 
 
 #: Pieces of lines. What was printed as "a" and what as "\n" must not matter.
@@ -60,7 +59,7 @@ def test_every_threads_text_is_whole_and_in_order(operations: list[tuple[int, in
         written.close()
         found: dict[tuple[int, int], bytes] = {}
         for frame in frames(Path(name)):
-            if frame.kind == journal.TEXT:
+            if frame.kind == TEXT:
                 key = (next(thread for thread in threads if thread & 0xFFFFFFFF == frame.channel), frame.stream)
                 found[key] = found.get(key, b"") + frame.payload
     assert {key: data for key, data in found.items() if data} == {key: data for key, data in expected.items() if data}
@@ -131,7 +130,7 @@ def test_a_print_of_megabytes(writer: AttemptWriter, tmp_path: Path, size: int) 
     found = lines(records(tmp_path))
     for stream in ("stdout", "stderr"):
         assert "\n".join(text for by, text in found if by == stream) == text.rstrip("\n")
-    assert max(len(frame.payload) for frame in frames(tmp_path)) < journal.MAX_PAYLOAD
+    assert max(len(frame.payload) for frame in frames(tmp_path)) < MAX_PAYLOAD
 
 
 def test_bytes_and_text_keep_their_order(writer: AttemptWriter, tmp_path: Path) -> None:
