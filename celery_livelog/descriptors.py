@@ -43,6 +43,7 @@ class Descriptors:
 
     def engage(self) -> None:
         """Point 1 and 2 at raw files that no process of an earlier task can have."""
+        _flush_buffers()  # what was printed before is not this task's
         self._depth += 1
         if self._depth > 1:
             return

@@ -37,8 +37,13 @@ class RawFile:
             self._fd = -1
 
     def size(self) -> int:
-        """Bytes that were ever written to it."""
-        return os.fstat(self._fd).st_size if self._fd >= 0 else self.offset
+        """Bytes that were ever written to it; or since a shell's ``> /dev/stderr``, which empties it."""
+        if self._fd < 0:
+            return self.offset
+        size = os.fstat(self._fd).st_size
+        if size < self.offset:
+            self.offset = 0
+        return size
 
     def read(self, upto: int) -> Iterator[bytes]:
         """What was written since, up to that size, in chunks; their memory is freed."""
@@ -98,13 +103,13 @@ class RawCopy:
             frame = self._kept.popleft()[1]
             for file in files:
                 if file.stream == frame.stream:
-                    file.offset += frame.raw_err
+                    file.offset = frame.raw_err
             yield frame
         if self._kept:
             return
         for file in files:
             for data in file.read(upto[file.stream - 1]):
-                yield self._keep(file.stream, data, at, min(before, time_ns()))
+                yield self._keep(file, data, at, min(before, time_ns()))
 
     def close(self, *, delete: bool) -> None:
         """Let go of the copy."""
@@ -114,8 +119,8 @@ class RawCopy:
         if delete:
             self._path.unlink(missing_ok=True)
 
-    def _keep(self, stream: int, data: bytes, at: int, now: int) -> Frame:
-        """Append to the copy; `raw_out` is the place in the journal, `raw_err` the bytes taken from the raw file.
+    def _keep(self, file: RawFile, data: bytes, at: int, now: int) -> Frame:
+        """Append to the copy; `raw_out` is the place in the journal, `raw_err` that in the raw file behind the data.
 
         :raises OSError: when the disk is full. Nothing is punched then: the next shipper takes it.
         """
@@ -126,10 +131,10 @@ class RawCopy:
         if self._fd < 0:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             self._fd = os.open(self._path, flags, 0o600)
-        frame = pack(kind, stream, 0, 0, now, (at, len(data)), payload)
+        frame = pack(kind, file.stream, 0, 0, now, (at, file.offset), payload)
         if os.write(self._fd, frame) < len(frame):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-        return Frame(kind, stream, 0, 0, now, at, len(data), payload)
+        return Frame(kind, file.stream, 0, 0, now, at, file.offset, payload)
 
 
 def open_files(paths: dict[str, str], sizes: tuple[int, int]) -> list[RawFile]:

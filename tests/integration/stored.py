@@ -48,10 +48,14 @@ class Shipped:
 
     def settle(self) -> None:
         """Wait until all is where it belongs."""
-        wait_for(lambda: self._stores.tick() or self._stores.idle)  # type: ignore[func-returns-value]
+        wait_for(self._idle)
 
     def close(self) -> None:
         self._stores.close()
+
+    def _idle(self) -> bool:
+        self._stores.tick()
+        return self._stores.idle
 
 
 @contextmanager

@@ -30,7 +30,7 @@ _IN_PROCESS = {
         from proj import app, print_lines
         celery_livelog.install(app)
         with start_worker(app, perform_ping_check=False, pool="solo"):
-            print_lines.apply_async(args=(2,), task_id="mine").get(timeout=30)
+            print_lines.apply_async(args=(2,), task_id="mine").get(timeout=30, disable_sync_subtasks=False)
         """,
     "app.Worker": """
         import threading
@@ -39,7 +39,7 @@ _IN_PROCESS = {
         from proj import app, print_lines
         celery_livelog.install()
         def shut_down():
-            print_lines.apply_async(args=(2,), task_id="mine").get(timeout=30)
+            print_lines.apply_async(args=(2,), task_id="mine").get(timeout=30, disable_sync_subtasks=False)
             state.should_stop = 0
         threading.Thread(target=shut_down).start()
         app.Worker(pool="threads", concurrency=1).start()
@@ -48,7 +48,7 @@ _IN_PROCESS = {
         import threading, os, signal
         from proj import app, print_lines
         def shut_down():
-            print_lines.apply_async(args=(2,), task_id="mine").get(timeout=30)
+            print_lines.apply_async(args=(2,), task_id="mine").get(timeout=30, disable_sync_subtasks=False)
             os.kill(os.getpid(), signal.SIGTERM)
         threading.Thread(target=shut_down).start()
         app.worker_main(["worker", "--pool", "solo"])

@@ -14,6 +14,7 @@ import pytest
 from celery_livelog import hub
 from celery_livelog.hub import Hub
 from celery_livelog.records import Line, to_fields
+from celery_livelog.stores import stream
 from celery_livelog.stores.stream import StreamReader
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
@@ -28,11 +29,11 @@ _LONG = 20.0
 async def hub_of(valkey: Valkey) -> AsyncIterator[Hub]:
     """A hub; at its end it must not have left anything running."""
     before = asyncio.all_tasks()
-    stream = StreamReader(valkey.url, PREFIX)
-    shared = Hub(stream)
+    reader = StreamReader(valkey.url, PREFIX)
+    shared = Hub(reader)
     yield shared
     await shared.close()
-    await stream.close()
+    await reader.close()
     assert asyncio.all_tasks() <= before
 
 
@@ -41,7 +42,8 @@ def add(valkey: Valkey, task_id: str, first: int, last: int) -> str:
     pipeline = valkey.client.pipeline(transaction=False)
     for n in range(first, last + 1):
         line = Line(n=n, timestamp="2026-01-02T03:04:05.000006+00:00", stream="stdout", line=f"line {n}")
-        pipeline.execute_command("XADD", f"{PREFIX}{task_id}", "*", *to_fields(line, ATTEMPT))
+        fields = to_fields(line, ATTEMPT)
+        pipeline.xadd(f"{PREFIX}{task_id}", dict(zip(fields[::2], fields[1::2], strict=True)))
     return str(pipeline.execute()[-1])
 
 
@@ -59,7 +61,9 @@ async def watch(shared: Hub, task_id: str, count: int, seen: list[int] | None = 
 
 def readers(valkey: Valkey) -> list[str]:
     """The clients that wait for entries."""
-    return [client["id"] for client in valkey.client.client_list() if client["cmd"] == "xread" and "b" in client["flags"]]
+    return [
+        client["id"] for client in valkey.client.client_list() if client["cmd"] == "xread" and "b" in client["flags"]
+    ]
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
@@ -118,7 +122,7 @@ def test_many_that_join_at_once(valkey: Valkey) -> None:
 
 
 def test_a_slow_viewer_holds_up_nobody(valkey: Valkey) -> None:
-    """One that falls behind what is remembered reads on by itself, and has all in the end; the others have it long since."""
+    """One that falls behind what is remembered reads on by itself, and has all in the end."""
 
     async def test() -> None:
         async with hub_of(valkey) as shared:
@@ -161,8 +165,9 @@ def test_who_comes_later_sees_all(valkey: Valkey) -> None:
     run(test())
 
 
-def test_nobody_watching_nothing_read(valkey: Valkey) -> None:
+def test_nobody_watching_nothing_read(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the last viewer is gone, however it went, the read ends; with the next it begins again."""
+    monkeypatch.setattr(stream, "BLOCK_SECONDS", 0.3)
 
     async def test() -> None:
         async with hub_of(valkey) as shared:
@@ -209,7 +214,7 @@ def test_redis_goes_and_comes_back(
                 await asyncio.to_thread(own.kill)
                 await asyncio.to_thread(own.start)
             else:
-                own.client.execute_command("CLIENT", "PAUSE", 1500, "ALL")
+                own.client.client_pause(700)
             await asyncio.to_thread(add, own, "a-task", 11, 20)
             assert await viewer == list(range(1, 21))
 
@@ -224,7 +229,11 @@ def test_entries_of_others_are_passed_over(valkey: Valkey) -> None:
             viewer = asyncio.create_task(watch(shared, "a-task", 2))
             await asyncio.to_thread(wait_for, lambda: readers(valkey))
             await asyncio.to_thread(add, valkey, "a-task", 1, 1)
-            for fields in ({"line": "no record"}, {"type": "log_line", "n": "one", "attempt": ATTEMPT}, {"\udcff": "x"}):
+            for fields in (
+                {"line": "no record"},
+                {"type": "log_line", "n": "one", "attempt": ATTEMPT},
+                {"\udcff": "x"},
+            ):
                 await asyncio.to_thread(
                     valkey.client.execute_command,
                     "XADD",

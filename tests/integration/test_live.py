@@ -12,7 +12,9 @@ from celery_livelog.attempts import Attempt
 from celery_livelog.merge import Merge
 from celery_livelog.records import End, Gap, Line, Partial, Record, from_fields
 from celery_livelog.settings import Settings
+from celery_livelog.shipper import live as shipper_live
 from celery_livelog.shipper.live import Live
+from celery_livelog.stores import stream as stream_store
 from celery_livelog.stores.stream import StreamWriter
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
@@ -23,8 +25,10 @@ Open = Callable[..., Live]
 
 
 @pytest.fixture
-def live() -> Iterator[Open]:
-    """Open the sink for a Valkey; all are closed at the end."""
+def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    """Open the sink for a Valkey; all are closed at the end. It bounds at once, and soon takes a Redis for away."""
+    monkeypatch.setattr(shipper_live, "_BOUND_SECONDS", 0.0)
+    monkeypatch.setattr(stream_store, "_TIMEOUT", 0.5)
     opened: list[Live] = []
 
     def start(valkey: Valkey, maxlen: int = 100_000, keep_finished: int = 1000, **settings: Any) -> Live:
@@ -62,7 +66,8 @@ def ended(of: Attempt, n: int) -> list[Record]:
 
 def stream(valkey: Valkey, task_id: str = "a-task") -> list[Record]:
     """The records of a task's stream."""
-    return [from_fields(fields)[1] for _, fields in valkey.client.xrange(f"task:logs:{task_id}")]
+    entries: Any = valkey.client.xrange(f"task:logs:{task_id}")
+    return [from_fields(fields)[1] for _, fields in entries]
 
 
 def numbers(records: list[Record]) -> list[int]:
@@ -71,8 +76,14 @@ def numbers(records: list[Record]) -> list[int]:
 
 def index(valkey: Valkey) -> list[str]:
     """What the index says of attempts, oldest first."""
-    entries = valkey.client.xrange("task:logs::index")
+    entries: Any = valkey.client.xrange("task:logs::index")
     return [fields["attempt"] for _, fields in entries]
+
+
+def idle(sink: Live) -> bool:
+    """Whether it has nothing left to do, as a shipper asks round by round."""
+    sink.tick()
+    return sink.idle
 
 
 def check_whole(records: list[Record], last: int) -> None:
@@ -91,10 +102,11 @@ def test_what_is_put_is_in_the_stream(live: Open, valkey: Valkey) -> None:
     wait_for(lambda: len(index(valkey)) == 1)
     given = [*lines(1, 2), half, *lines(3, 2500), *ended(of, 2501)]
     sink.put(of, given[3:], resumed=False)
-    wait_for(lambda: len(index(valkey)) == 2)
+    wait_for(lambda: len(stream(valkey)) == len(given))
     assert stream(valkey) == given
+    wait_for(lambda: len(index(valkey)) == 2)
     assert ['"state"' in entry for entry in index(valkey)] == [False, True]  # a default is left out
-    assert all(0 < valkey.client.ttl(key) <= 3600 for key in valkey.client.keys())
+    assert all(0 < valkey.client.ttl(key) <= 3600 for key in valkey.client.scan_iter())
 
 
 def test_many_attempts_at_once(live: Open, valkey: Valkey) -> None:
@@ -135,7 +147,7 @@ def test_a_new_shipper_with_nothing_to_add(live: Open, valkey: Valkey) -> None:
     valkey.client.delete("task:logs::finished")
     second = live(valkey)
     second.put(of, given, resumed=True)
-    wait_for(lambda: second.tick() or second.idle)  # type: ignore[func-returns-value]
+    wait_for(lambda: idle(second))
     assert valkey.client.zrange("task:logs::finished", 0, -1) == ["a-task"]
     assert numbers(stream(valkey)) == list(range(1, 1502))
 
@@ -191,7 +203,7 @@ def test_a_redis_that_hangs_loses_nothing(live: Open, own_valkey: Valkey) -> Non
     sink, of = live(own_valkey), attempt()
     sink.put(of, lines(1, 10), resumed=False)
     wait_for(lambda: len(stream(own_valkey)) == 10)
-    own_valkey.client.execute_command("CLIENT", "PAUSE", 3500, "ALL")
+    own_valkey.client.client_pause(800)
     sink.put(of, [*lines(11, 1500), *ended(of, 1501)], resumed=False)
     wait_for(lambda: sink._sink.idle)
     check_whole(stream(own_valkey), 1501)
@@ -204,7 +216,7 @@ def test_the_oldest_finished_streams_go(live: Open, valkey: Valkey) -> None:
         of = attempt(f"task-{number}", f"{number:016x}")
         sink.put(of, [*lines(1, 1), *ended(of, 2)], resumed=False)
         wait_for(lambda: sink._sink.idle)  # one after the other, so that it is known which are newest
-    wait_for(lambda: sink.tick() or sink.idle)  # type: ignore[func-returns-value]
+    wait_for(lambda: idle(sink))
     assert sorted(valkey.client.keys("task:logs:task-*")) == [f"task:logs:task-{number}" for number in range(25, 30)]
 
 

@@ -16,6 +16,7 @@ from celery_livelog.merge import Batch
 from celery_livelog.reader import Reader
 from celery_livelog.records import Cursor, End, Gap, Line, Partial, Record
 from celery_livelog.settings import Settings
+from celery_livelog.shipper import live
 from tests.integration.stored import AT, TASK, Shipped, key, shipped, trim
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
@@ -26,8 +27,9 @@ LINES = 120
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who follows looks often whether the task has ended."""
+    """Who follows looks often whether the task has ended; finished streams are bounded at once."""
     monkeypatch.setattr(hub, "_QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(live, "_BOUND_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -125,60 +127,48 @@ def test_a_finished_task_is_whole(
     assert read(settings, follow=True) == found
 
 
+CURSORS = {
+    Cursor(FIRST, 0): whole(),
+    Cursor(FIRST, 37): whole(37),
+    Cursor(FIRST, LINES): whole(LINES),
+    Cursor(FIRST, LINES + 1): whole(LINES + 1),
+    Cursor(SECOND, 0): whole(LINES + 1),
+    Cursor(SECOND, 99): whole(LINES + 1, 99),
+    Cursor(SECOND, LINES + 1): [],
+    Cursor("ff" * 8, 5): whole(),
+}
+
+
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize(
-    ("cursor", "rest"),
-    [
-        (Cursor(FIRST, 0), whole()),
-        (Cursor(FIRST, 37), whole(37)),
-        (Cursor(FIRST, LINES), whole(LINES)),
-        (Cursor(FIRST, LINES + 1), whole(LINES + 1)),
-        (Cursor(SECOND, 0), whole(LINES + 1)),
-        (Cursor(SECOND, 99), whole(LINES + 1, 99)),
-        (Cursor(SECOND, LINES + 1), []),
-        (Cursor("ff" * 8, 5), whole()),
-    ],
-)
 def test_a_cursor_is_good_everywhere(
-    settings: Settings,
-    stores: Shipped,
-    valkey: Valkey,
-    state: Callable[[Valkey], None],
-    cursor: Cursor,
-    rest: list[tuple[int, int]],
+    settings: Settings, stores: Shipped, valkey: Valkey, state: Callable[[Valkey], None]
 ) -> None:
     """Whoever comes back gets what he has not seen, and only that, wherever it is by now."""
     two_attempts(stores)
     state(valkey)
-    assert numbers(read(settings, after=cursor)) == rest
-    assert numbers(read(settings, after=cursor, follow=True)) == rest
+    for cursor, rest in CURSORS.items():
+        assert numbers(read(settings, after=cursor)) == rest, cursor
+        assert numbers(read(settings, after=cursor, follow=True)) == rest, cursor
+
+
+TAILS = {
+    0: [(1, LINES + 1), (2, LINES + 1)],
+    1: whole(LINES + 1, LINES - 1),
+    LINES: whole(LINES + 1),
+    LINES + 3: whole(LINES - 3),
+    10_000: whole(),
+}
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize(
-    ("tail", "rest"),
-    [
-        (0, [(1, LINES + 1), (2, LINES + 1)]),
-        (1, whole(LINES + 1, LINES - 1)),
-        (LINES, whole(LINES + 1)),
-        (LINES + 3, whole(LINES - 3)),
-        (10_000, whole()),
-    ],
-)
-def test_a_tail(
-    settings: Settings,
-    stores: Shipped,
-    valkey: Valkey,
-    state: Callable[[Valkey], None],
-    tail: int,
-    rest: list[tuple[int, int]],
-) -> None:
+def test_a_tail(settings: Settings, stores: Shipped, valkey: Valkey, state: Callable[[Valkey], None]) -> None:
     """The last so many records that are no ends, over the bounds of attempts, and what belongs behind them."""
     two_attempts(stores)
     state(valkey)
-    found = numbers(read(settings, tail=tail))
-    assert [place for place in found if place[1] <= LINES] == [place for place in rest if place[1] <= LINES]
-    assert set(found) <= set(rest)
+    for tail, rest in TAILS.items():
+        found = numbers(read(settings, tail=tail))
+        assert [place for place in found if place[1] <= LINES] == [place for place in rest if place[1] <= LINES], tail
+        assert set(found) <= set(rest), tail
 
 
 def test_one_attempt(settings: Settings, stores: Shipped) -> None:
@@ -283,7 +273,7 @@ def test_follow_when_the_stream_goes(settings: Settings, stores: Shipped, valkey
         await until(lambda: stores.archived)
         await asyncio.to_thread(valkey.client.delete, key())
 
-    assert sorted(set(follow(settings, then))) == list(range(1, 102))
+    assert follow(settings, then) == list(range(1, 102))
 
 
 def test_half_lines_are_shown_to_who_follows(settings: Settings, stores: Shipped) -> None:

@@ -67,7 +67,7 @@ def captured(writer: AttemptWriter, directory: Path) -> list[tuple[str, str]]:
 def test_a_print_is_captured_and_shown(writer: AttemptWriter, console: Console, tmp_path: Path) -> None:
     """What a task prints is in its log, and still goes where it went."""
     tee = Tee(console, STDOUT, console)
-    assert print("one", "line", file=tee) is None  # type: ignore[func-returns-value]
+    print("one", "line", file=tee)
     tee.writelines(["two ", "pieces\n", "no newline"])
     assert tee.write("…\n") == 2
     assert captured(writer, tmp_path) == [("stdout", "one line"), ("stdout", "two pieces"), ("stdout", "no newline…")]
@@ -268,7 +268,7 @@ def test_log_records_come_with_their_traceback(writer: AttemptWriter, tmp_path: 
 
 @pytest.mark.usefixtures("log_handler")
 def test_celerys_own_records_are_not_the_tasks(writer: AttemptWriter, tmp_path: Path) -> None:
-    """A redirected print would be there twice; that the task has succeeded it does not say itself. Failures it shows."""
+    """A redirected print would be there twice, and that it has succeeded a task does not say itself. Failures show."""
     logging.getLogger("celery.redirected").warning("a print")
     trace = logging.getLogger("celery.app.trace")
     before, trace.level = trace.level, logging.DEBUG

@@ -47,7 +47,9 @@ class Process:
         if self._raw:
             self.orphans.append(self._raw)
         token = secrets.token_hex(4)
-        names = {stream: spool.raw_path(self.directory, PROCESS, f"{token}.{STREAMS[stream]}") for stream in (STDOUT, STDERR)}
+        names = {
+            stream: spool.raw_path(self.directory, PROCESS, f"{token}.{STREAMS[stream]}") for stream in (STDOUT, STDERR)
+        }
         self._paths = {STREAMS[stream]: str(path) for stream, path in names.items()}
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._raw = {stream: os.open(path, flags, 0o600) for stream, path in names.items()}
@@ -184,6 +186,19 @@ OPERATION = st.one_of(
 
 def perform(operation: str | int, process: Process, shipper: Shipper, number: int) -> None:
     """One step of a history; a number is a shipper that is killed after so many steps of its work."""
+    if isinstance(operation, int):
+        shipper.look(operation)
+    elif operation == "look":
+        shipper.look()
+    elif operation == "kill":
+        shipper.start_anew()
+    elif operation == "done":
+        shipper.mark_done()
+    else:
+        write(operation, process, number)
+
+
+def write(operation: str, process: Process, number: int) -> None:
     if operation == "print" and process.running:
         process.print(f"P{number} " + "x" * (number * 37 % 600))
     elif operation in ("out", "err"):
@@ -198,14 +213,6 @@ def perform(operation: str | int, process: Process, shipper: Shipper, number: in
         process.end()
     elif operation == "orphan":
         process.left_behind(f"orphan {number}\n")
-    elif operation == "look":
-        shipper.look()
-    elif operation == "kill":
-        shipper.start_anew()
-    elif operation == "done":
-        shipper.mark_done()
-    elif isinstance(operation, int):
-        shipper.look(operation)
 
 
 @settings(max_examples=150)
@@ -352,9 +359,7 @@ def test_what_is_done_is_not_given_again(process: Process) -> None:
     shipper.follower.close(delete=False)
 
 
-def test_parts_go_when_all_in_them_is_done(
-    process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_go_when_all_in_them_is_done(process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part is deleted with its copy once no attempt needs it or one before it; the one being written stays."""
     shipper = Shipper(process)
     for _ in range(3):

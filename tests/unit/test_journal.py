@@ -105,9 +105,7 @@ def read_all(chunks: list[bytes]) -> tuple[list[Frame], int]:
 
 
 def as_written(frame: Frame) -> Written:
-    return Written(
-        frame.kind, frame.stream, frame.slot, frame.channel, (frame.raw_out, frame.raw_err), frame.payload
-    )
+    return Written(frame.kind, frame.stream, frame.slot, frame.channel, (frame.raw_out, frame.raw_err), frame.payload)
 
 
 @given(st.lists(WRITTEN, max_size=12), st.lists(st.integers(0, 4000), max_size=12))
@@ -209,7 +207,7 @@ def hasty() -> Iterator[None]:
 
 @pytest.mark.usefixtures("hasty")
 def test_rotation_under_many_threads_loses_nothing(directory: Path) -> None:
-    """Threads that append while files are changed: all is there, each thread's in its order, in files one after the other."""
+    """Threads that append while files are changed: all is there, each thread's in its order, no file left out."""
     budget, threads, each = 64 * 1024, 8, 60
     written = open_journal(directory, budget)
     barrier = threading.Barrier(threads)
@@ -227,8 +225,8 @@ def test_rotation_under_many_threads_loses_nothing(directory: Path) -> None:
         thread.join()
     written.close()
     found = [tuple(map(int, frame.payload.split())) for frame in frames(directory)]
-    for thread in range(threads):
-        assert [number for by, number in found if by == thread] == list(range(each))
+    for writer in range(threads):
+        assert [number for by, number in found if by == writer] == list(range(each))
     names = [path.name for path in paths(directory)]
     assert names == [f"{PROCESS}.{sequence:06d}.journal" for sequence in range(1, len(names) + 1)]
     assert len(names) > 5

@@ -42,11 +42,11 @@ def check_whole(received: list[Record], last: int) -> None:
 
 
 #: What an attempt gives: lines of some length, gaps of its own, unfinished lines; each number stands for one of them.
-GIVEN = st.lists(st.tuples(st.sampled_from(["line", "line", "line", "gap", "partial"]), st.integers(1, 40)), max_size=12)
-STEP = st.one_of(
-    st.tuples(st.just("put"), GIVEN),
-    st.tuples(st.sampled_from(["send", "come back", "refuse"]), st.tuples(st.integers(1, 12), st.integers(0, 6))),
+GIVEN = st.lists(
+    st.tuples(st.sampled_from(["line", "line", "line", "gap", "partial"]), st.integers(1, 40)), max_size=12
 )
+#: A step: what is done, what is put, how many are taken, and how many of these are sent.
+STEP = st.tuples(st.sampled_from(["put", "send", "come back", "refuse"]), GIVEN, st.integers(1, 12), st.integers(0, 6))
 
 
 def records(given: list[tuple[str, int]], n: int) -> list[Record]:
@@ -65,18 +65,19 @@ def records(given: list[tuple[str, int]], n: int) -> list[Record]:
 
 
 @given(st.lists(STEP, min_size=8, max_size=30), st.integers(1, 15), st.integers(10, 200))
-def test_what_arrives_and_the_gaps_are_the_whole(steps: list[tuple[str, object]], limit: int, limit_bytes: int) -> None:
+def test_what_arrives_and_the_gaps_are_the_whole(
+    steps: list[tuple[str, list[tuple[str, int]], int, int]], limit: int, limit_bytes: int
+) -> None:
     """In any order of putting, sending, coming back and refusing, under any bounds; and the bounds hold."""
     outbox = Outbox(limit, limit_bytes)
     received: list[Record] = []
     n = 0
-    for step, what in steps:
+    for step, given_now, count, sent in steps:
         if step == "put":
-            new = records(what, n)  # type: ignore[arg-type]
+            new = records(given_now, n)
             outbox.put(new)
             n = max([n, *(record.n for record in new if not isinstance(record, Partial))])
         else:
-            count, sent = what  # type: ignore[misc]
             taken = outbox.take(count)
             assert len(taken) <= count
             received += taken if step == "send" else taken[:sent]

@@ -148,7 +148,7 @@ def test_without_tee_the_console_stays_empty(directory: Path) -> None:
 
 
 def test_a_log_handler_of_before_shows_records_once(directory: Path) -> None:
-    """A handler that writes to the stderr of before still shows them on the console, and they are records in the log."""
+    """A handler that writes to the stderr of before still shows them there, and they are records in the log."""
     _, err = run(
         """
         logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
@@ -353,7 +353,7 @@ def test_a_name_that_is_no_text_stops_nothing_else(directory: Path) -> None:
         try:
             kept.begin(Attempt(attempt="f" * 16, task_id="\\udcff"))
         except UnicodeEncodeError:
-            print("refused")
+            print("refused", flush=True)
         os.write(1, b"shown\\n")
         with task("next"):
             os.write(1, b"captured\\n")

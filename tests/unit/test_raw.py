@@ -100,9 +100,9 @@ def test_taken_memory_is_given_back(raws: Raws) -> None:
     copy = raws.start_anew()
     data = os.urandom(1_000_000)
     raws.write(STDOUT, data)
-    before = os.stat(raws.paths["stdout"]).st_blocks
+    before = Path(raws.paths["stdout"]).stat().st_blocks
     assert b"".join(payload for _, payload in raws.take(copy, at=0)) == data
-    status = os.stat(raws.paths["stdout"])
+    status = Path(raws.paths["stdout"]).stat()
     assert (status.st_size, before > 1900, status.st_blocks <= 16) == (1_000_000, True, True)
     copy.close(delete=False)
     copy = raws.start_anew()
@@ -123,6 +123,23 @@ def test_beyond_the_budget_lines_are_counted(raws: Raws) -> None:
     assert raws.take(copy, at=0) == expected
     raws.write(STDOUT, b"\nfour\n")
     assert raws.take(copy, at=0) == [(STDOUT, b"\nfour\n")]
+    copy.close(delete=False)
+
+
+def test_a_shell_that_empties_a_raw_file(raws: Raws) -> None:
+    """``echo > /dev/stdout`` truncates what descriptor 1 points at: what is written from then on is taken."""
+    copy = raws.start_anew()
+    raws.write(STDOUT, b"x" * 100)
+    before = raws.take(copy, at=0)
+    os.truncate(raws.paths["stdout"], 0)
+    raws.write(STDOUT, b"new\n")
+    after = raws.take(copy, at=0)
+    assert after == [(STDOUT, b"new\n")]
+    copy.close(delete=False)
+    copy = raws.start_anew()
+    assert raws.take(copy, at=0) == before + after
+    raws.write(STDOUT, b"newer\n")
+    assert raws.take(copy, at=0) == [(STDOUT, b"newer\n")]
     copy.close(delete=False)
 
 
@@ -194,7 +211,9 @@ def test_a_file_is_forsaken_when_its_last_writer_is_gone(raws: Raws) -> None:
     (file, _) = raws.files
     with open(raws.paths["stdout"], "ab") as handed_out:
         writer = subprocess.Popen(
-            [sys.executable, "-c", "import sys; sys.stdin.read(); print('bye')"], stdin=subprocess.PIPE, stdout=handed_out
+            [sys.executable, "-c", "import sys; sys.stdin.read(); print('bye')"],
+            stdin=subprocess.PIPE,
+            stdout=handed_out,
         )
     assert not file.forsaken
     writer.communicate()

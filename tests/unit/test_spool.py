@@ -74,9 +74,7 @@ def test_settings_are_for_the_owner_only(directory: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_raw_files_go_wherever_they_lie(
-    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_raw_files_go_wherever_they_lie(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the process that is gone, in shared memory and in the spool, and nobody else's."""
     shared = tmp_path / "shm"
     shared.mkdir()

@@ -103,13 +103,17 @@ def test_progress_is_told_ten_times_a_second(
 def test_an_exception_ends_a_stage_and_goes_on(writer: AttemptWriter, tmp_path: Path) -> None:
     """The stage has failed, with error and traceback; the task sees its own exception."""
     error = ValueError("no such widget")
-    with pytest.raises(ValueError) as caught, stage("Build") as build:
-        build.progress(7, 9)
+
+    @stage("Build")
+    def build() -> None:
         raise error
+
+    with pytest.raises(ValueError) as caught:
+        build()
     assert caught.value is error
     *_, failed = told(writer, tmp_path)
     assert isinstance(failed, StageError)
-    assert (failed.error, failed.processed) == ("ValueError: no such widget", 7)
+    assert failed.error == "ValueError: no such widget"
     assert "raise error" in failed.traceback
 
 
@@ -199,8 +203,8 @@ STRANGE: list[Any] = [
     -(2**64),
     object(),
     1.5,
-    "x" * 3_000_000,
-    ["y" * 1000] * 20_000,
+    "x" * 1_500_000,
+    ["y" * 1000] * 3000,
     Number(),
 ]
 
@@ -223,7 +227,9 @@ def test_whatever_is_said_disturbs_nobody(writer: AttemptWriter, tmp_path: Path,
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(st.characters(codec="utf-8")),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -257,7 +263,9 @@ def test_a_number_of_another_library_is_a_number(writer: AttemptWriter, tmp_path
     assert complete.processed == 5
 
 
-@pytest.mark.parametrize("error", [Mute(), ValueError("x" * 20_000_000), ValueError("caf\udce9")], ids=["mute", "long", "bytes"])
+@pytest.mark.parametrize(
+    "error", [Mute(), ValueError("x" * 20_000_000), ValueError("caf\udce9")], ids=["mute", "long", "bytes"]
+)
 def test_whatever_is_raised_goes_on(writer: AttemptWriter, tmp_path: Path, error: Exception) -> None:
     """An exception that cannot be shown, or is very long, is still the task's own, and ends its stage."""
     with pytest.raises(type(error)) as caught, stage("Fail"):

@@ -37,8 +37,6 @@ def writer(tmp_path: Path) -> Iterator[AttemptWriter]:
     journal.close()
 
 
-
-
 def test_a_thread_carries_the_attempt(writer: AttemptWriter) -> None:
     """The thread's own threads too; nothing else of the context goes along."""
     seen: list[object] = []

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celery_livelog import viewer
@@ -367,7 +367,8 @@ def test_acknowledgements_of_another_attempt() -> None:
     run(test)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["give", "ack", "pause", "resume"]), st.integers(1, 40)), max_size=40))
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.sampled_from(["give", "ack", "pause", "resume"]), st.integers(1, 40)), max_size=30))
 def test_never_more_than_the_window(steps: list[tuple[str, int]]) -> None:
     """Whatever the order of output, acknowledgements and pauses: the bound holds, all arrives once, in order."""
 

@@ -93,7 +93,12 @@ def test_a_long_half_line_does_not_wait(writer: AttemptWriter, tmp_path: Path) -
 def test_threads_do_not_mix_their_half_lines(writer: AttemptWriter, tmp_path: Path) -> None:
     """A line that a thread prints in pieces stays whole while another prints; the rest of both comes with the end."""
     writer.write(STDOUT, "main ")
-    thread = threading.Thread(target=lambda: [writer.write(STDOUT, piece) for piece in ("thread ", "line\n", "rest")])
+
+    def write() -> None:
+        for piece in ("thread ", "line\n", "rest"):
+            writer.write(STDOUT, piece)
+
+    thread = threading.Thread(target=write)
     thread.start()
     thread.join()
     writer.write(STDOUT, "line\nrest of main")
