@@ -7,12 +7,17 @@ import logging
 from celery_livelog.writer import current
 
 
+#: The logger through which Celery's stand-in for stdout sends what is printed to the console.
+REDIRECTED = "celery.redirected"
+
+
 class LogHandler(logging.Handler):
     """Takes log records of tasks. Sits on the root logger and on ``celery.task``, which does not propagate."""
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Take the record, without the handler's lock: a fork in another thread could leave it held for ever."""
-        self.take(record)
+        if record.name != REDIRECTED:  # asked first: this is the way of every print
+            self.take(record)
         return True
 
     def take(self, record: logging.LogRecord) -> bool:
@@ -44,8 +49,8 @@ def taker(name: str) -> LogHandler | None:
 
 
 def _is_celerys_own(record: logging.LogRecord) -> bool:
-    """``celery.redirected`` is a print on its way to the console; ``celery.app.trace`` sees the task from outside."""
-    return record.name == "celery.redirected" or (record.name == "celery.app.trace" and record.levelno <= logging.INFO)
+    """A print on its way to the console, or what ``celery.app.trace`` says of the task from outside."""
+    return record.name == REDIRECTED or (record.name == "celery.app.trace" and record.levelno <= logging.INFO)
 
 
 class ConsoleFilter(logging.Filter):

@@ -1,0 +1,1 @@
+"""What livelog costs and how fast it is, measured with real workers: ``make bench``."""
