@@ -6,7 +6,6 @@ import logging
 
 from celery_livelog.writer import current
 
-
 #: The logger through which Celery's stand-in for stdout sends what is printed to the console.
 REDIRECTED = "celery.redirected"
 

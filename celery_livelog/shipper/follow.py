@@ -15,7 +15,7 @@ from celery_livelog.attempts import Attempt
 from celery_livelog.frames import BEGIN, END, RAW, Frame, FrameReader
 from celery_livelog.records import Record
 from celery_livelog.shipper.attempt import AttemptLog
-from celery_livelog.shipper.raw import RawCopy, RawFile, open_files
+from celery_livelog.shipper.raw import NEW, RawCopy, RawFile, open_files
 
 _GONE = "the process that ran the task, {pid}, ended without saying how"
 
@@ -196,7 +196,8 @@ class Follower:
         for frame in part.copy.take(self._files, upto, at, before):
             log = self._slots.get(self._running[-1]) if self._running else None
             records = log.feed(frame) if log is not None and frame.payload else []
-            yield Shown(log, records, frame.stream, frame.payload if frame.kind == RAW else b"")
+            new = frame.kind == RAW and frame.channel == NEW  # the console has seen the rest
+            yield Shown(log, records, frame.stream, frame.payload if new else b"")
 
     def _sizes(self) -> tuple[int, int]:
         return (self._files[0].size(), self._files[1].size()) if self._files else (0, 0)

@@ -18,6 +18,8 @@ from time import time_ns
 
 from celery_livelog.frames import GAP, RAW, STDERR, STDOUT, Frame, FrameReader, pack
 
+#: The channel of what no shipper before this one has taken.
+NEW = 1
 _CHUNK = 256 * 1024
 _PAGE = 4096
 _PUNCH_HOLE_KEEP_SIZE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
@@ -98,7 +100,10 @@ class RawCopy:
             reader.close()
 
     def take(self, files: list[RawFile], upto: tuple[int, int], at: int, before: int) -> Iterator[Frame]:
-        """What was written to the files up to these sizes, before a time in ns; it stands before the offset `at`."""
+        """What was written to the files up to these sizes, before a time in ns; it stands before the offset `at`.
+
+        What an earlier shipper has taken up to there comes first; all else is marked as `NEW`.
+        """
         while self._kept and self._kept[0][0] <= at:
             frame = self._kept.popleft()[1]
             for file in files:
@@ -134,7 +139,7 @@ class RawCopy:
         frame = pack(kind, file.stream, 0, 0, now, (at, file.offset), payload)
         if os.write(self._fd, frame) < len(frame):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-        return Frame(kind, file.stream, 0, 0, now, at, file.offset, payload)
+        return Frame(kind, file.stream, 0, NEW, now, at, file.offset, payload)
 
 
 def open_files(paths: dict[str, str], sizes: tuple[int, int]) -> list[RawFile]:

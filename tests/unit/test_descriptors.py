@@ -33,6 +33,8 @@ def test_raw_files_while_a_task_runs(tmp_path: Path) -> None:
     out, err = run(
         """
 os.write(1, b"before\\n")
+ctypes.CDLL(None).printf(b"before, held back in C's buffer\\n")
+sys.__stdout__.write("before, held back in Python's\\n")
 captured.engage()
 os.write(1, b"one\\n")
 subprocess.run("echo two; echo err >&2", shell=True)
@@ -46,7 +48,9 @@ os.write(1, b"after\\n")
 """,
         tmp_path,
     )
-    assert (out, err) == ("before\nafter\n", "")
+    before, *held_back, after = out.splitlines()
+    assert (before, after, err) == ("before", "after", "")
+    assert sorted(held_back) == ["before, held back in C's buffer", "before, held back in Python's"]
 
 
 def test_each_task_has_files_of_its_own(tmp_path: Path) -> None:

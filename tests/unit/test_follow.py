@@ -342,6 +342,20 @@ def test_output_between_tasks_is_nobodys(process: Process) -> None:
     shipper.follower.close(delete=False)
 
 
+def test_the_console_is_shown_nothing_twice(process: Process) -> None:
+    """A shipper that takes over gives the log again from its start, but shows the console only what is new."""
+    shipper = Shipper(process)
+    process.write_raw(STDOUT, "r one\n")
+    shipper.look()
+    shipper.start_anew()
+    shipper.look()
+    process.write_raw(STDOUT, "r two\n")
+    shipper.look()
+    assert texts(shipper.given[f"{1:016x}"]) == ["r one", "r two"]
+    assert shipper.console == [b"r one\n", b"r two\n"]
+    shipper.follower.close(delete=False)
+
+
 def test_what_is_done_is_not_given_again(process: Process) -> None:
     """A shipper that takes over passes over the attempts that are archived, but not over the others."""
     shipper = Shipper(process)
