@@ -44,7 +44,8 @@ class Stores:
         self._catalog: Sink[Attempt] = Sink("the catalog", self._write_rows, gather=_CATALOG_SECONDS)
         self._descriptors = console
         self._console: Sink[tuple[int, bytes]] = Sink("the console", self._write_console, hurried=True)
-        self._console_bytes = 0
+        # Two counters, each written by one thread only: the loop's and the sink's.
+        self._console_taken = self._console_shown = 0
 
     def records(self, attempt: Attempt, records: Sequence[Record], *, resumed: bool) -> None:
         """Take records of an attempt; after its last one, `attempt` says how it ended."""
@@ -63,8 +64,8 @@ class Stores:
 
     def console(self, stream: int, data: bytes) -> None:
         """Take raw output for the worker's console."""
-        if self._console_bytes < _CONSOLE_BYTES:
-            self._console_bytes += len(data)
+        if self._console_taken - self._console_shown < _CONSOLE_BYTES:
+            self._console_taken += len(data)
             self._console.put((stream, data))
 
     def tick(self) -> None:
@@ -112,7 +113,7 @@ class Stores:
 
     def _write_console(self, queue: deque[tuple[int, bytes]]) -> None:
         stream, data = queue.popleft()
-        self._console_bytes -= len(data)
+        self._console_shown += len(data)
         while data:
             try:
                 data = data[os.write(self._descriptors[stream - 1], data) :]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,18 +116,6 @@ def test_a_hung_shipper_is_replaced(
     monkeypatch.setattr(supervise, "_HUNG_SECONDS", 30.0)
     assert not first.is_running() or first.status() == psutil.STATUS_ZOMBIE
     assert second.is_running()
-
-
-def test_signals_of_the_terminal_are_not_for_it(supervised: ProcessSupervisor, directory: Path) -> None:
-    """A Ctrl-C or a SIGTERM to all is meant for the worker, which still has things to say."""
-    (shipper,) = shippers(directory)
-    wait_for(lambda: goes_round(directory))
-    assert os.getsid(shipper.pid) == shipper.pid
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        shipper.send_signal(number)
-    print_something(directory)
-    wait_for(lambda: not list(directory.glob("*.journal")), what="the journal's end")
-    assert shipper.is_running()
 
 
 def test_a_forked_child_does_not_end_it(directory: Path, settings: Settings) -> None:
