@@ -52,12 +52,27 @@ class Reading:
             tail = max(0, tail - countable)
 
     async def present(self, *, partials: bool) -> AsyncIterator[Batch]:
-        """All that is there now."""
-        for manifest in (await self._sources.manifests(self._task_id)).values():
-            async for batch in self._archived(manifest):
+        """All that is there now, attempt after attempt: a second one may start before the first has ended."""
+        manifests = await self._sources.manifests(self._task_id)
+        for name in manifests:
+            self._merge.of(name)
+        first, *others = list(self._merge.attempts) or [""]
+        if first in manifests:
+            async for batch in self._archived(manifests[first]):
                 yield batch
+        waiting: dict[str, list[Entry]] = {name: [] for name in others}
         while entries := await self._sources.entries(self._task_id, self._last_id, _READ):
             self._last_id = entries[-1][0]
+            first = first or entries[0][1]
+            for entry in entries:
+                if entry[1] != first:
+                    waiting.setdefault(entry[1], []).append(entry)
+            async for batch in self._merged([entry for entry in entries if entry[1] == first], partials=partials):
+                yield batch
+        for name, entries in waiting.items():
+            if name in manifests:
+                async for batch in self._archived(manifests[name]):
+                    yield batch
             async for batch in self._merged(entries, partials=partials):
                 yield batch
 

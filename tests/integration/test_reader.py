@@ -171,6 +171,21 @@ def test_a_tail(settings: Settings, stores: Shipped, valkey: Valkey, state: Call
         assert set(found) <= set(rest), tail
 
 
+def test_attempts_at_once(settings: Settings, stores: Shipped) -> None:
+    """Their lines are mixed in the stream, and the second is archived before the first has ended: read in order."""
+    first, second = stores.begin(1), stores.begin(2)
+    for n in range(1, 10):
+        stores.print(first, n, n)
+        stores.print(second, n, n)
+    stores.end(second, 10)
+    wait_for(lambda: second.attempt in stores.archived)
+    stores.settle()
+    assert numbers(read(settings)) == [(1, n) for n in range(1, 10)] + [(2, n) for n in range(1, 11)]
+    stores.end(first, 10, "RETRY")
+    stores.settle()
+    assert numbers(read(settings, follow=True)) == [(number, n) for number in (1, 2) for n in range(1, 11)]
+
+
 def test_one_attempt(settings: Settings, stores: Shipped) -> None:
     """By its number in order of start."""
     two_attempts(stores)
