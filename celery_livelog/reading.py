@@ -57,22 +57,19 @@ class Reading:
         for name in manifests:
             self._merge.of(name)
         first, *others = list(self._merge.attempts) or [""]
-        if first in manifests:
-            async for batch in self._archived(manifests[first]):
-                yield batch
+        async for batch in self._archived(manifests.get(first)):
+            yield batch
         waiting: dict[str, list[Entry]] = {name: [] for name in others}
         while entries := await self._sources.entries(self._task_id, self._last_id, _READ):
             self._last_id = entries[-1][0]
             first = first or entries[0][1]
             for entry in entries:
-                if entry[1] != first:
-                    waiting.setdefault(entry[1], []).append(entry)
-            async for batch in self._merged([entry for entry in entries if entry[1] == first], partials=partials):
+                waiting.setdefault(entry[1], []).append(entry)
+            async for batch in self._merged(waiting.pop(first, []), partials=partials):
                 yield batch
         for name, entries in waiting.items():
-            if name in manifests:
-                async for batch in self._archived(manifests[name]):
-                    yield batch
+            async for batch in self._archived(manifests.get(name)):
+                yield batch
             async for batch in self._merged(entries, partials=partials):
                 yield batch
 
@@ -91,7 +88,9 @@ class Reading:
             async for batch in self.present(partials=False):
                 yield batch
 
-    async def _archived(self, manifest: Manifest) -> AsyncIterator[Batch]:
+    async def _archived(self, manifest: Manifest | None) -> AsyncIterator[Batch]:
+        if manifest is None:
+            return
         name = manifest.attempt.attempt
         async for lines in self._sources.archived(manifest, self._merge.of(name).n):
             yield self._merge.accept(name, map(decode, lines))
@@ -102,9 +101,8 @@ class Reading:
             records = [record for _, _, record in group if partials or not isinstance(record, Partial)]
             if records and self._merge.of(name).hole(records[0]):
                 manifest = (await self._sources.manifests(self._task_id)).get(name)
-                if manifest is not None:
-                    async for batch in self._archived(manifest):
-                        yield batch
+                async for batch in self._archived(manifest):
+                    yield batch
             yield self._merge.accept(name, records)
 
     async def _over(self) -> bool:
