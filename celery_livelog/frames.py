@@ -12,14 +12,15 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-# Kinds of frames. BEGIN, EVENT, GAP and END carry JSON.
-BEGIN = 1  # {"attempt": an Attempt, "raw": {"stdout": path, "stderr": path} or null}
+# Kinds of frames. BEGIN, EVENT, GAP, END and WORD carry JSON.
+BEGIN = 1  # {"attempt": an Attempt, "raw": {"stdout": path, "stderr": path} or null, "requeued": when it is lost}
 TEXT = 2  # bytes written to a stream
 LOG = 3  # level \0 logger \0 message
 EVENT = 4  # a stage event or trace, without n and timestamp
 GAP = 5  # {"lines": …, "reason": …}: printed but not written here
 END = 6  # {"state": …, "exit_code": …, "reason": …}
 RAW = 7  # in a shipper's copy: bytes of a raw file
+WORD = 8  # in a main process' journal: what it knows of a task or a child, see `endings.Word`
 
 STREAMS = ("", "stdout", "stderr", "log", "internal")
 STDOUT, STDERR, LOG_STREAM, INTERNAL = 1, 2, 3, 4

@@ -7,27 +7,27 @@ import fnmatch
 import logging
 import os
 import secrets
+import sys
 from contextvars import Token
 from pathlib import Path
 from time import time_ns
 from typing import Any
 
-from celery_livelog import spool
+from celery_livelog import endings, spool
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import LivelogError
 from celery_livelog.process import Capture
 from celery_livelog.records import utc
 from celery_livelog.settings import Settings, enabled
 from celery_livelog.shipper.supervise import Supervisor, supervisor
+from celery_livelog.watch import Watch
 from celery_livelog.writer import AttemptWriter, current
 
 logger = logging.getLogger("celery_livelog")
 
+_PREFORK = "celery.concurrency.prefork"
 #: Where a spawned child, which inherits nothing, finds its worker's spool directory in the pickled app.
 _SPOOL_KEY = "celery_livelog_spool"
-_WELL = frozenset({"SUCCESS", "IGNORED"})
-#: Characters of an exception that the end of a log carries; the log itself has the traceback.
-_REASON_CHARACTERS = 500
 
 
 class Lifecycle:
@@ -37,6 +37,7 @@ class Lifecycle:
         self._settings: Settings | None = None
         self._directory: Path | None = None
         self._supervisor: Supervisor | None = None
+        self._watch: Watch | None = None
         self._capture: Capture | None = None
         self._refused = False
         self._wanted: dict[str, bool] = {}
@@ -61,6 +62,20 @@ class Lifecycle:
         app.conf.include = (*app.conf.include, "celery_livelog.cli")
         atexit.register(self.stop)
 
+    def start_watch(self, app: Any) -> None:
+        """Start in a worker's main process, which notes what it does to its tasks and children."""
+        self.start(app)
+        if self._settings is not None and self._directory is not None and self._watch is None:
+            try:
+                self._watch = Watch(self._directory, self._settings.spool_max_bytes)
+            except OSError as error:
+                logger.warning("livelog cannot tell how killed tasks ended: no journal: %s", error)
+
+    def watch_children(self, pool: Any) -> None:
+        """The pool runs: look after its processes, if it is one of processes."""
+        if self._watch is not None and type(pool).__module__ == _PREFORK:
+            self._watch.watch_children(pool)
+
     def start_process(self, app: Any, *, one_at_a_time: bool = True) -> None:
         """Open this process' journal."""
         if self._settings is None and app.conf.get(_SPOOL_KEY):
@@ -80,19 +95,33 @@ class Lifecycle:
         if self._capture is None:
             self.start_process(task.app, one_at_a_time=False)
         if self._capture is not None and self._wants(task):
-            begun = self._capture.begin(_attempt(task_id, task))
+            requeued = bool(task.acks_late and task.reject_on_worker_lost)
+            begun = self._capture.begin(_attempt(task_id, task.name, task.request), requeued=requeued)
         elif current.get() is not None:
             begun = None, current.set(None)  # a task without a log inside one that has one
         task.request.livelog_begun = begun
 
-    def note(self, request: Any, reason: str) -> None:
-        """Keep why the attempt will end as it does."""
-        begun = getattr(request, "livelog_begun", None)
-        if begun is not None and begun[0] is not None:
-            begun[0].reason = reason.encode("utf-8", "backslashreplace").decode()
+    def failed(self, task: Any, task_id: str, error: BaseException) -> None:
+        """Keep why the attempt will end; as a main process, say why a task ended whose process cannot."""
+        limit = (task.request.timelimit or (None, None))[1] or task.soft_time_limit
+        if not _note(task.request, endings.of_failure(error, limit)):
+            self._say(endings.word_of_failure(task_id, error))
 
-    def end(self, task: Any, state: str) -> None:
-        """End the attempt that `begin` began for this task."""
+    def retried(self, request: Any, reason: Any) -> None:
+        """See `failed`."""
+        if not _note(request, str(reason)):
+            self._say(endings.word_of_retry(request.id, reason))
+
+    def revoked(self, task: Any, request: Any, *, terminated: bool, signum: Any, expired: bool) -> None:
+        """As a main process, say that a task is killed or never began."""
+        if terminated:
+            self._say(endings.word_of_termination(request.id, signum))
+        elif self._watch is not None and self._watch.here and self._wants(task):
+            attempt = _attempt(request.id, task.name, request)
+            self._watch.never_began(attempt, endings.of_revocation(expired=bool(expired)))
+
+    def end(self, task: Any, state: str | None, outcome: Any) -> None:
+        """End the attempt that `begin` began for this task; `state` is None when something has unwound it."""
         begun = getattr(task.request, "livelog_begun", None)
         if begun is None:
             return
@@ -101,8 +130,10 @@ class Lifecycle:
         if writer is None:
             current.reset(token)
         elif self._capture is not None:
-            exit_code = 0 if state in _WELL else 1
-            ending = {"state": state, "exit_code": exit_code, "reason": writer.reason[:_REASON_CHARACTERS]}
+            if state is None:
+                ending = endings.of_unwinding(sys.exc_info()[1])
+            else:
+                ending = endings.of_outcome(state, outcome, writer.reason)
             self._capture.end(writer, token, ending)
 
     def stop_process(self) -> None:
@@ -114,6 +145,9 @@ class Lifecycle:
     def stop(self) -> None:
         """Leave: the shipper gets time to send the last lines. Harmless when done twice."""
         self.stop_process()
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         if self._supervisor is not None:
             self._supervisor.drain()
             self._supervisor = None
@@ -123,6 +157,10 @@ class Lifecycle:
     def _refuse(self, why: str) -> None:
         self._refused = True
         logger.error("livelog is off in this process: %s", why)
+
+    def _say(self, word: endings.Word | None) -> None:
+        if word is not None and self._watch is not None and self._watch.here:
+            self._watch.say(word)
 
     def _wants(self, task: Any) -> bool:
         """Whether this task's output is wanted, by its own ``livelog=False`` and by name."""
@@ -143,13 +181,21 @@ def _warn(settings: Settings) -> None:
         )
 
 
-def _attempt(task_id: str, task: Any) -> Attempt:
-    request = task.request
+def _note(request: Any, reason: str) -> bool:
+    """Keep a reason for the attempt that runs as this request; give whether there is one."""
+    begun = getattr(request, "livelog_begun", None)
+    if begun is None or begun[0] is None:
+        return False
+    begun[0].reason = reason
+    return True
+
+
+def _attempt(task_id: str, name: str, request: Any) -> Attempt:
     delivery = request.delivery_info or {}
     return Attempt(
         attempt=secrets.token_hex(8),
         task_id=str(task_id),
-        name=task.name,
+        name=name,
         worker=str(request.hostname or ""),
         pid=os.getpid(),
         queue=str(delivery.get("routing_key") or ""),

@@ -16,6 +16,7 @@ from celery_livelog import threads
 from celery_livelog.attempts import Attempt
 from celery_livelog.capture import Tee
 from celery_livelog.descriptors import Descriptors
+from celery_livelog.endings import Ending
 from celery_livelog.errors import complain
 from celery_livelog.frames import BEGIN, STDERR, STDOUT
 from celery_livelog.journal import Journal
@@ -51,8 +52,11 @@ class Capture:
         threads.install()
         os.register_at_fork(after_in_child=self._after_fork)
 
-    def begin(self, attempt: Attempt) -> tuple[AttemptWriter, Token[AttemptWriter | None]]:
-        """Start to capture an attempt on the running context; give its writer and what `end` needs."""
+    def begin(self, attempt: Attempt, *, requeued: bool = False) -> tuple[AttemptWriter, Token[AttemptWriter | None]]:
+        """Start to capture an attempt on the running context; give its writer and what `end` needs.
+
+        :param requeued: whether Celery gives the task to the broker again when this process is killed.
+        """
         known = msgspec.Raw(msgspec.json.encode(attempt))  # first of all: a name that is no text must stop us here
         self._stand_in()
         self._slots += 1
@@ -61,11 +65,11 @@ class Capture:
         paths = self._descriptors.paths if self._descriptors is not None else None
         writer = AttemptWriter(self._journal, self._slots, raw)
         writer.captures_descriptors = self._descriptors is not None
-        begin = msgspec.json.encode({"attempt": known, "raw": paths})
+        begin = msgspec.json.encode({"attempt": known, "raw": paths, "requeued": requeued})
         self._journal.append(BEGIN, 0, self._slots, 0, raw(), begin, force=True)
         return writer, current.set(writer)
 
-    def end(self, writer: AttemptWriter, token: Token[AttemptWriter | None], ending: dict[str, Any]) -> None:
+    def end(self, writer: AttemptWriter, token: Token[AttemptWriter | None], ending: Ending) -> None:
         """Write how the attempt ended and stop capturing it."""
         if self._forked:
             return  # a forked child that came back up the stack: the attempt is its parent's

@@ -61,7 +61,13 @@ def _worker_init(sender: Any, **_: Any) -> None:
     """Main process of a worker, before it forks."""
     lifecycle = _of(sender.app)
     if lifecycle is not None:
-        lifecycle.start(sender.app)
+        lifecycle.start_watch(sender.app)
+
+
+def _worker_ready(sender: Any, **_: Any) -> None:
+    """The main process has its pool."""
+    if _lifecycle is not None:
+        _lifecycle.watch_children(sender.pool)
 
 
 def _worker_process_init(**_: Any) -> None:
@@ -77,20 +83,28 @@ def _task_prerun(task_id: str, task: Any, **_: Any) -> None:
         lifecycle.begin(task_id, task)
 
 
-def _task_failure(sender: Any, exception: BaseException, **_: Any) -> None:
+def _task_failure(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
+    """In the process that ran the task; in the main process, when that one was killed or had to be."""
     if _lifecycle is not None:
-        _lifecycle.note(sender.request, f"{type(exception).__name__}: {exception}")
+        _lifecycle.failed(sender, task_id, exception)
 
 
-def _task_retry(request: Any, reason: Any, **_: Any) -> None:
+def _task_retry(request: Any, reason: Any = None, **_: Any) -> None:
+    """In the process that ran the task; in the main process, without a reason, when it ends before the task does."""
     if _lifecycle is not None:
-        _lifecycle.note(request, str(reason))
+        _lifecycle.retried(request, reason)
 
 
-def _task_postrun(task: Any, state: str | None = None, **_: Any) -> None:
+def _task_revoked(sender: Any, request: Any, terminated: bool, signum: Any, expired: bool, **_: Any) -> None:
+    """In the main process: the task is killed, or will never begin."""
+    if _lifecycle is not None:
+        _lifecycle.revoked(sender, request, terminated=terminated, signum=signum, expired=expired)
+
+
+def _task_postrun(task: Any, retval: Any = None, state: str | None = None, **_: Any) -> None:
     """`state` is None when something other than an exception of the task's own unwound it."""
     if _lifecycle is not None:
-        _lifecycle.end(task, state or "ABORTED")
+        _lifecycle.end(task, state, retval)
 
 
 def _worker_process_shutdown(**_: Any) -> None:
@@ -111,10 +125,12 @@ def _uid(receiver: Callable[..., None]) -> str:
 
 _RECEIVERS: dict[Any, Callable[..., None]] = {
     signals.worker_init: _worker_init,
+    signals.worker_ready: _worker_ready,
     signals.worker_process_init: _worker_process_init,
     signals.task_prerun: _task_prerun,
     signals.task_failure: _task_failure,
     signals.task_retry: _task_retry,
+    signals.task_revoked: _task_revoked,
     signals.task_postrun: _task_postrun,
     signals.worker_process_shutdown: _worker_process_shutdown,
     signals.worker_shutdown: _worker_shutdown,

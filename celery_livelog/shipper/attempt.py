@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.endings import Ending
 from celery_livelog.frames import END, EVENT, GAP, LOG, RAW, STREAMS, TEXT, Frame
 from celery_livelog.lines import LineSplitter
 from celery_livelog.records import End, Gap, Line, Partial, Record, StageEvent, Trace, utc
@@ -18,10 +19,12 @@ class AttemptLog:
     """Numbers what an attempt wrote.
 
     :param attempt: what its BEGIN frame said; `lines`, `bytes`, `skipped` and the ending are kept up here.
+    :param requeued: whether Celery gives the task to the broker again when its process is killed.
     """
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: Attempt, *, requeued: bool = False) -> None:
         self.attempt = attempt
+        self.requeued = requeued
         self.n = 0
         self._splitters: dict[tuple[int, int], LineSplitter] = {}
         self._stages: list[int] = []
@@ -55,8 +58,7 @@ class AttemptLog:
             said = msgspec.json.decode(frame.payload)
             return [self.gap(said["lines"], said["reason"], frame.time)]
         if frame.kind == END:
-            said = msgspec.json.decode(frame.payload)
-            return self.end(said["state"], said["exit_code"], said["reason"], frame.time)
+            return self.end(msgspec.json.decode(frame.payload, type=Ending), frame.time)
         return []
 
     def gap(self, skipped: int, reason: str, time: int) -> Gap:
@@ -65,8 +67,11 @@ class AttemptLog:
         self.attempt.skipped += skipped
         return Gap(n=self.n, timestamp=utc(time), skipped=skipped, first=first, last=self.n, reason=reason)
 
-    def end(self, state: str, exit_code: int, reason: str, time: int) -> list[Record]:
-        """Close the attempt: its unfinished lines, and for one that printed anything its last record."""
+    def end(self, ending: Ending, time: int) -> list[Record]:
+        """Close the attempt: its unfinished lines and its last record, but of a first try that went well in silence."""
+        if self.ended:
+            return []
+        state, exit_code, reason = ending.state, ending.exit_code, ending.reason
         timestamp = utc(time)
         records: list[Record] = []
         for (stream, _), splitter in self._splitters.items():
@@ -74,7 +79,7 @@ class AttemptLog:
         self._splitters.clear()
         attempt = self.attempt
         attempt.state, attempt.exit_code, attempt.reason, attempt.ended = state, exit_code, reason, timestamp
-        if not self.silent:
+        if not self.silent or state != "SUCCESS" or attempt.retries or attempt.redelivered:
             self.n += 1
             records.append(End(n=self.n, timestamp=timestamp, state=state, exit_code=exit_code, reason=reason))
         return records

@@ -12,16 +12,16 @@ import msgspec
 
 from celery_livelog import spool
 from celery_livelog.attempts import Attempt
-from celery_livelog.frames import BEGIN, END, RAW, Frame, FrameReader
+from celery_livelog.endings import ABORTED, Ending, Word
+from celery_livelog.frames import BEGIN, END, RAW, WORD, Frame, FrameReader
 from celery_livelog.records import Record
 from celery_livelog.shipper.attempt import AttemptLog
+from celery_livelog.shipper.closing import Closing
 from celery_livelog.shipper.raw import NEW, RawCopy, RawFile, open_files
-
-_GONE = "the process that ran the task, {pid}, ended without saying how"
-
 
 #: Sizes of raw files up to which everything was taken before.
 _NOTHING_NEW = (0, 0)
+_MEMORY_PAGE = os.sysconf("SC_PAGE_SIZE")
 #: Seconds between two questions whether anybody still writes to old raw files.
 _OLDER_SECONDS = 1.0
 
@@ -31,6 +31,7 @@ class _Begin(msgspec.Struct):
 
     attempt: Attempt
     raw: dict[str, str] | None = None
+    requeued: bool = False
 
 
 class Shown(NamedTuple):
@@ -77,13 +78,18 @@ class Follower:
     :param process: its name in the spool directory.
     :param alive: whether the process lives.
     :param full: whether the spool's budget is spent.
+    :param closing: takes the attempts whose end others must tell.
     """
 
-    def __init__(self, directory: Path, process: str, alive: Callable[[], bool], full: Callable[[], bool]) -> None:
+    def __init__(
+        self, directory: Path, process: str, alive: Callable[[], bool], full: Callable[[], bool], closing: Closing
+    ) -> None:
         self._directory = directory
         self._process = process
         self._alive = alive
         self._full = full
+        self._closing = closing
+        self._memory = 0
         self._done: set[str] = set()
         self._sequence = min(_sequences(directory, process))
         self._parts = [self._open(self._sequence)]
@@ -114,8 +120,8 @@ class Follower:
         alive = self._alive()  # asked first: what a process wrote before it died is there now
         yield from self._read_parts(alive=alive)
         yield from self._left_behind()
-        if not alive:
-            yield from self._bury()
+        if not alive and not self.finished:
+            self._bury()
 
     def done(self, attempt: str) -> None:
         """The attempt's log is where it belongs: its frames are needed no more."""
@@ -177,15 +183,22 @@ class Follower:
         begin = msgspec.json.decode(frame.payload, type=_Begin)
         self._switch(begin.raw, (frame.raw_out, frame.raw_err))
         name = begin.attempt.attempt
-        log = self._slots[frame.slot] = None if name in self._done else AttemptLog(begin.attempt)
+        new = name not in self._done
+        log = self._slots[frame.slot] = AttemptLog(begin.attempt, requeued=begin.requeued) if new else None
         self._running.append(frame.slot)
         if log is not None:
             part.attempts.add(name)
             yield Shown(log, [])
 
     def _record(self, frame: Frame) -> Iterator[Shown]:
+        if frame.kind == WORD:
+            self._closing.hear(msgspec.json.decode(frame.payload, type=Word), frame.time)
+            return
         log = self._slots.get(frame.slot)
-        if log is not None:
+        ending = msgspec.json.decode(frame.payload, type=Ending) if frame.kind == END else None
+        if log is not None and ending is not None and ending.state == ABORTED:
+            self._closing.aborted(log, ending, frame.time)
+        elif log is not None:
             yield Shown(log, log.feed(frame))
         if frame.kind == END and frame.slot in self._slots:
             del self._slots[frame.slot]
@@ -226,12 +239,20 @@ class Follower:
         for file in forsaken:
             file.close(delete=True)
 
-    def _bury(self) -> Iterator[Shown]:
-        """The process is gone and all it wrote is read: its attempts end here."""
+    def weigh(self) -> None:
+        """Look how much memory the process has; a kill may have to do with it."""
+        pid = self._process.partition("-")[0]
+        try:
+            resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        except (OSError, IndexError, ValueError):
+            return
+        self._memory = resident * _MEMORY_PAGE or self._memory  # 0 of one that is gone but not waited for
+
+    def _bury(self) -> None:
+        """The process is gone and all it wrote is read."""
         now = time_ns()
         for log in self.logs:
-            reason = _GONE.format(pid=log.attempt.pid)
-            yield Shown(log, log.end("LOST", 1, reason, now))
+            self._closing.gone(log, now, self._memory)
         self._slots.clear()
         self._running.clear()
         self.finished = True

@@ -13,6 +13,7 @@ from pathlib import Path
 from celery_livelog import spool
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.attempt import AttemptLog
+from celery_livelog.shipper.closing import Closing
 from celery_livelog.shipper.follow import Follower, Shown, process_alive, processes
 from celery_livelog.shipper.stores import Stores
 
@@ -21,6 +22,8 @@ from celery_livelog.shipper.stores import Stores
 _RAW_SECONDS, _QUIET_SECONDS, _PREVIEW_SECONDS, _IDLE_SECONDS = 0.01, 0.05, 0.15, 0.5
 #: Seconds from a round that found something to the next. Nobody rings meanwhile: that costs a task more than ten lines.
 _BUSY_SECONDS = 0.005
+#: Seconds between two looks at how much memory the processes have that run tasks.
+_WEIGH_SECONDS = 1.0
 #: Seconds that a shipper whose worker is gone goes on trying; then the journals wait for the next worker's.
 _LEAVE_SECONDS = 60.0
 
@@ -40,10 +43,11 @@ class Shipper:
         self._followers: dict[str, Follower] = {}
         self._owners: dict[str, Follower] = {}
         self._archived: deque[str] = deque()
+        self._closing = Closing()
         self._changed = -1
         self._first_round = True
         self._preview_at = 0.0
-        self._weighed_at = 0.0
+        self._weighed_at = self._spent_at = 0.0
         self._over_budget = False
         stores.archived = self._archived.append
 
@@ -75,12 +79,17 @@ class Shipper:
     def round(self) -> bool:
         """Take all that is new to the sinks; give whether there was anything."""
         busy = False
+        worker_gone = bool(self._closing) and self._leaving()  # asked first: what it said before it went is there now
         self._discover()
         for follower in self._followers.values():
             for shown in follower.read():
                 busy = True
                 self._show(follower, shown)
+        for log, records in self._closing.due(worker_gone=worker_gone):
+            busy = True
+            self._show(self._owners[log.attempt.attempt], Shown(log, records))
         self._preview()
+        self._weigh()
         self._settle()
         self._stores.tick()
         self._first_round = False
@@ -99,7 +108,7 @@ class Shipper:
         self._changed = changed
         for process in processes(self._directory) - self._followers.keys():
             alive = lambda process=process: process_alive(self._directory, process, self._leaving)  # noqa: E731
-            self._followers[process] = Follower(self._directory, process, alive, self._full)
+            self._followers[process] = Follower(self._directory, process, alive, self._full, self._closing)
 
     def _show(self, follower: Follower, shown: Shown) -> None:
         if shown.raw and self._settings.tee:
@@ -128,6 +137,14 @@ class Shipper:
             if log.unfinished:
                 self._stores.previews(log.attempt, log.previews(time.time_ns()))
 
+    def _weigh(self) -> None:
+        now = time.monotonic()
+        if now > self._weighed_at + _WEIGH_SECONDS:
+            self._weighed_at = now
+            for follower in self._followers.values():
+                if follower.logs:
+                    follower.weigh()
+
     def _settle(self) -> None:
         """Let go of what is where it belongs."""
         while self._archived:
@@ -155,8 +172,8 @@ class Shipper:
     def _full(self) -> bool:
         """Whether the spool's budget is spent; weighed ten times a second at most."""
         now = time.monotonic()
-        if now > self._weighed_at + 0.1:
-            self._weighed_at = now
+        if now > self._spent_at + 0.1:
+            self._spent_at = now
             self._over_budget = spool.spent(self._directory) > self._settings.spool_max_bytes
         return self._over_budget
 

@@ -215,6 +215,20 @@ def reject() -> None:
     raise Reject("deliberate", requeue=False)
 
 
+@app.task(acks_late=True, bind=True)
+def reject_once(self: Task) -> None:
+    """Reject the message once, to have it delivered again."""
+    print("redelivered" if self.request.delivery_info.get("redelivered") else "about to be rejected")
+    if not self.request.delivery_info.get("redelivered"):
+        raise Reject("not now", requeue=True)
+
+
+@app.task(bind=True)
+def replace(self: Task) -> None:
+    print("about to be replaced")
+    raise self.replace(print_lines.s(2, "replacement"))
+
+
 @app.task
 def exit_process(code: int = 3) -> None:
     print("about to exit")
@@ -222,9 +236,35 @@ def exit_process(code: int = 3) -> None:
 
 
 @app.task
-def kill_process() -> None:
+def exit_politely(code: int = 3) -> None:
+    print("about to exit")
+    sys.exit(code)
+
+
+@app.task
+def kill_process(number: int = signal.SIGKILL) -> None:
     print("about to be killed")
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True, bind=True)
+def kill_process_once(self: Task) -> None:
+    """Be killed, and delivered again."""
+    print("redelivered" if self.request.delivery_info.get("redelivered") else "about to be killed")
+    if not self.request.delivery_info.get("redelivered"):
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+
+@app.task
+def take_long(key: str = "") -> None:
+    """Print, say so on the list `key`, and take longer than any test waits; the signals of limits come through."""
+    print("taking long")
+    sys.stdout.flush()
+    if key:
+        _redis().rpush(key, os.getpid())
+    time.sleep(60)
 
 
 # -- tasks that others are a part of ----------------------------------------------------------------------------------

@@ -193,12 +193,20 @@ def test_after_the_end_comes_nothing() -> None:
     assert (log.n, log.attempt.state) == (2, "SUCCESS")
 
 
-def test_a_silent_attempt_has_no_records() -> None:
+def test_a_silent_attempt_that_went_well_has_no_records() -> None:
     """An attempt that printed nothing ends without a record, and says in its row how it ended."""
     log = new_log()
-    assert log.feed(end("FAILURE", 1)) == []
+    assert log.feed(end("SUCCESS", 0)) == []
     assert log.silent
-    assert (log.attempt.state, log.attempt.exit_code) == ("FAILURE", 1)
+    assert (log.attempt.state, log.attempt.exit_code) == ("SUCCESS", 0)
+
+
+def test_a_silent_attempt_that_failed_says_so() -> None:
+    """A log of one line: that nothing was printed does not mean that nothing happened."""
+    log = new_log()
+    (only,) = log.feed(end("FAILURE", 1))
+    assert isinstance(only, End)
+    assert (only.n, only.state, log.silent) == (1, "FAILURE", False)
 
 
 def test_times_are_those_of_the_writes() -> None:

@@ -19,6 +19,7 @@ from celery_livelog import journal, spool
 from celery_livelog.attempts import Attempt
 from celery_livelog.frames import BEGIN, END, STDERR, STDOUT, STREAMS, TEXT, pack
 from celery_livelog.records import End, Gap, Line, Record
+from celery_livelog.shipper.closing import Closing
 from celery_livelog.shipper.follow import Follower, Shown
 from celery_livelog.writer import AttemptWriter
 from tests.unit.journals import AMPLE, ENDING, PROCESS, open_journal, paths
@@ -99,12 +100,15 @@ class Shipper:
         self.console: list[bytes] = []
         self.done: set[str] = set()
         self._before: dict[str, list[Record]] = {}
+        self.closing = Closing()
         self.follower = self._open()
 
     def look(self, steps: int | None = None) -> None:
         """Read all that is new, in two rounds as for new raw files, or give up, as if killed, after some steps."""
         for shown in islice(chain(self.follower.read(), self.follower.read()), steps):
             self._take(shown)
+        for log, ends in self.closing.due(worker_gone=not self.process.alive):
+            self._take(Shown(log, ends))
         if steps is not None:
             self.start_anew()
 
@@ -114,6 +118,7 @@ class Shipper:
         self._before = {name: records for name, records in self.given.items() if name not in self.done}
         self.given = {name: records for name, records in self.given.items() if name in self.done}
         self.follower.close(delete=False)
+        self.closing = Closing()
         self.follower = self._open()
 
     def check_again(self) -> None:
@@ -133,7 +138,7 @@ class Shipper:
                 self.follower.done(name)
 
     def _open(self) -> Follower:
-        return Follower(self.process.directory, PROCESS, lambda: self.process.alive, lambda: False)
+        return Follower(self.process.directory, PROCESS, lambda: self.process.alive, lambda: False, self.closing)
 
     def _take(self, shown: Shown) -> None:
         if shown.raw:
@@ -437,7 +442,7 @@ def test_a_dead_process_tasks_are_lost(process: Process) -> None:
     for records in (outer, inner):
         end = records[-1]
         assert isinstance(end, End)
-        assert (end.state, end.exit_code) == ("LOST", 1)
+        assert (end.state, end.exit_code) == ("LOST", 137)
         assert "4711" in end.reason
     assert shipper.follower.finished
     assert shipper.follower.logs == []
@@ -482,7 +487,7 @@ def test_a_late_frame_of_the_part_before_is_not_missed(process: Process, tmp_pat
 def test_beyond_the_budget_raw_lines_are_counted(process: Process) -> None:
     """With the spool full, what a subprocess writes is counted: shown + skipped = written, also for a new shipper."""
     full = False
-    follower = Follower(process.directory, PROCESS, lambda: True, lambda: full)
+    follower = Follower(process.directory, PROCESS, lambda: True, lambda: full, Closing())
     shipper = Shipper(process)
     shipper.follower.close(delete=False)
     shipper.follower = follower

@@ -9,6 +9,7 @@ import pytest
 
 from celery_livelog import spool
 from celery_livelog.records import End, Line, Record
+from celery_livelog.shipper.closing import Closing
 from celery_livelog.shipper.follow import Follower, processes
 from tests.unit import children
 
@@ -18,6 +19,7 @@ import logging, os, subprocess, sys, threading
 from contextlib import contextmanager
 from pathlib import Path
 from celery_livelog.attempts import Attempt
+from celery_livelog.endings import Ending
 from celery_livelog.process import Capture
 from celery_livelog.settings import Settings
 from celery_livelog.stages import stage
@@ -36,7 +38,7 @@ def task(name, state="SUCCESS"):
     number += 1
     writer, token = kept.begin(Attempt(attempt=f"{number:016x}", task_id=name, pid=os.getpid(), started=str(number)))
     yield
-    kept.end(writer, token, {"state": state, "exit_code": 0, "reason": ""})
+    kept.end(writer, token, Ending(state, 0))
 """
 
 
@@ -57,10 +59,13 @@ def logs(directory: Path) -> dict[str, list[Record]]:
     """The records of each task, by id."""
     found: dict[str, list[Record]] = {}
     for process in processes(directory):
-        follower = Follower(directory, process, lambda: False, lambda: False)
+        closing = Closing()
+        follower = Follower(directory, process, lambda: False, lambda: False, closing)
         for shown in follower.read():
             if shown.log is not None:
                 found.setdefault(shown.log.attempt.task_id, []).extend(shown.records)
+        for log, ends in closing.due(worker_gone=True):
+            found[log.attempt.task_id].extend(ends)
         assert follower.finished
         follower.close(delete=True)
     return found

@@ -23,6 +23,7 @@ import structlog
 from celery_livelog import spool
 from celery_livelog.attempts import Attempt
 from celery_livelog.contrib.structlog import LivelogRenderer
+from celery_livelog.endings import Ending
 from celery_livelog.process import Capture
 from celery_livelog.settings import Settings
 
@@ -35,7 +36,7 @@ def capture(task, *, descriptors=False, before=lambda: None, **settings):
     try:
         task()
     finally:
-        capture.end(writer, token, {"state": "SUCCESS", "exit_code": 0, "reason": ""})
+        capture.end(writer, token, Ending("SUCCESS", 0))
     capture.close()
 
 def configure(factory=None, *more, renderer=None):
