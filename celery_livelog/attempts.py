@@ -23,6 +23,8 @@ class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
     retries: int = 0
     redelivered: bool = False
     args: str = ""
+    #: The lease that the worker's shipper keeps up in Redis while it lives.
+    lease: str = ""
     started: str = ""
     ended: str = ""
     state: str = "STARTED"
@@ -37,4 +39,4 @@ class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
     @property
     def running(self) -> bool:
         """Whether no end is known."""
-        return not self.ended
+        return not self.ended and self.state == "STARTED"

@@ -147,6 +147,11 @@ def of_silence(pid: int, *, worker_gone: bool) -> Ending:
     return Ending(LOST, 1, f"the process that ran the task, {pid}, ended without saying how")
 
 
+def of_lapse() -> Ending:
+    """The end of a task whose worker nothing is heard of."""
+    return Ending(LOST, 137, "worker lost: its shipper has not been heard of for over a minute")
+
+
 def merged(by: Ending | None, why: Ending) -> Ending:
     """Why the main process has ended a task, with the exit code of what it was ended by, as far as that is known."""
     return Ending(why.state, by.exit_code if by is not None and by.exit_code > 1 else why.exit_code, why.reason)

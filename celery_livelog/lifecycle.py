@@ -96,7 +96,8 @@ class Lifecycle:
             self.start_process(task.app, one_at_a_time=False)
         if self._capture is not None and self._wants(task):
             requeued = bool(task.acks_late and task.reject_on_worker_lost)
-            begun = self._capture.begin(_attempt(task_id, task.name, task.request), requeued=requeued)
+            attempt = _attempt(task_id, task.name, task.request, self._lease)
+            begun = self._capture.begin(attempt, requeued=requeued)
         elif current.get() is not None:
             begun = None, current.set(None)  # a task without a log inside one that has one
         task.request.livelog_begun = begun
@@ -117,7 +118,7 @@ class Lifecycle:
         if terminated:
             self._say(endings.word_of_termination(request.id, signum))
         elif self._watch is not None and self._watch.here and self._wants(task):
-            attempt = _attempt(request.id, task.name, request)
+            attempt = _attempt(request.id, task.name, request, self._lease)
             self._watch.never_began(attempt, endings.of_revocation(expired=bool(expired)))
 
     def end(self, task: Any, state: str | None, outcome: Any) -> None:
@@ -153,6 +154,10 @@ class Lifecycle:
             self._supervisor = None
         self._settings = self._directory = None
         atexit.unregister(self.stop)
+
+    @property
+    def _lease(self) -> str:
+        return self._directory.name if self._directory is not None else ""
 
     def _refuse(self, why: str) -> None:
         self._refused = True
@@ -190,10 +195,11 @@ def _note(request: Any, reason: str) -> bool:
     return True
 
 
-def _attempt(task_id: str, name: str, request: Any) -> Attempt:
+def _attempt(task_id: str, name: str, request: Any, lease: str) -> Attempt:
     delivery = request.delivery_info or {}
     return Attempt(
         attempt=secrets.token_hex(8),
+        lease=lease,
         task_id=str(task_id),
         name=name,
         worker=str(request.hostname or ""),

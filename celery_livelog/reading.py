@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import groupby
+from time import monotonic, time_ns
 
+from celery_livelog.attempts import Attempt
+from celery_livelog.endings import LOST
 from celery_livelog.hub import Entry
 from celery_livelog.merge import Batch, Merge
-from celery_livelog.records import FINAL_STATES, Cursor, Partial, decode
+from celery_livelog.records import FINAL_STATES, Cursor, End, Partial, decode, utc
 from celery_livelog.sources import Sources
 from celery_livelog.stores.archive import Manifest
 
 _READ = 1000
+#: Seconds between two questions whether the worker of a quiet task is lost: leases are renewed more often than that.
+_LOST_SECONDS = 15.0
+
+
+class _Patience:
+    """When to ask whether a quiet task's worker is lost: two looks have to agree, Redis may just have come back."""
+
+    def __init__(self) -> None:
+        self._next = monotonic() + _LOST_SECONDS
+        self._before = False
+
+    def over(self) -> bool:
+        return monotonic() >= self._next
+
+    def confirmed(self, *, lost: bool) -> bool:
+        self._next = monotonic() + _LOST_SECONDS
+        self._before, confirmed = lost, lost and self._before
+        return confirmed
 
 
 class Reading:
@@ -79,14 +100,40 @@ class Reading:
         if hub is None:
             return
         if not await self._over():
+            patience = _Patience()
             async for entries in hub.follow(self._task_id, self._last_id):
                 async for batch in self._merged(entries, partials=True):
                     yield batch
-                if self._merge.over or (not entries and await self._over()):
+                if entries:
+                    patience = _Patience()
+                if self._merge.over or (not entries and (await self._over() or await self._lost(patience))):
                     break
         if not self._merge.over:  # the end is known before its record was read: so is what came with it
             async for batch in self.present(partials=False):
                 yield batch
+
+    def untold(self, attempts: list[Attempt]) -> Iterator[Batch]:
+        """The ends that no record tells: of attempts that printed nothing and went well, of lost ones."""
+        for attempt in attempts:
+            progress = self._merge.of(attempt.attempt)
+            silent = attempt.ended and not (attempt.lines or progress.n)
+            if progress.end is None and (silent or (attempt.state == LOST and not attempt.ended)):
+                end = End(
+                    n=progress.n + 1,
+                    timestamp=attempt.ended or utc(time_ns()),
+                    state=attempt.state,
+                    exit_code=attempt.exit_code or 0,
+                    reason=attempt.reason,
+                )
+                yield self._merge.accept(attempt.attempt, [end])
+
+    async def _lost(self, patience: _Patience) -> bool:
+        """Whether all that still runs is on workers that nothing has been heard of for a while."""
+        if not patience.over():
+            return False
+        attempts = await self._sources.attempts(self._task_id)
+        lost = bool(attempts) and not any(attempt.running for attempt in attempts) and attempts[-1].state == LOST
+        return patience.confirmed(lost=lost)
 
     async def _archived(self, manifest: Manifest | None) -> AsyncIterator[Batch]:
         if manifest is None:

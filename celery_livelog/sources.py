@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
+from msgspec.structs import asdict, replace
 from sqlalchemy.exc import SQLAlchemyError
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.endings import of_lapse
 from celery_livelog.errors import ArchiveError, StoreError, complain
 from celery_livelog.hub import Entry, Hub
 from celery_livelog.records import Partial
@@ -19,6 +21,8 @@ from celery_livelog.stores.stream import RedisError, StreamReader
 
 T = TypeVar("T")
 
+#: Entries of the index that are searched for a task that nothing else knows.
+_INDEX = 2000
 #: Entries at a stream's end that tell how far each attempt in it has come.
 _NEWEST = 200
 
@@ -56,6 +60,28 @@ class Sources:
         """Entries of a task's stream after an id."""
         return [] if self._stream is None else await _asked(self._stream.after(task_id, last_id, count))
 
+    async def attempts(self, task_id: str) -> list[Attempt]:
+        """All that is known of a task's attempts, in order of start."""
+        known = {attempt.attempt: attempt for attempt in await self.rows(task_id)}
+        for manifest in (await self.manifests(task_id)).values():
+            learn(known, manifest.attempt)
+        in_stream = await self.newest(task_id)
+        if not in_stream.keys() <= known.keys():
+            for attempt in await self.indexed(_INDEX):
+                if attempt.task_id == task_id:
+                    learn(known, attempt)
+        for name in in_stream:
+            known.setdefault(name, Attempt(attempt=name, task_id=task_id))
+        return await self.judged(sorted(known.values(), key=lambda attempt: attempt.started))
+
+    async def judged(self, attempts: list[Attempt]) -> list[Attempt]:
+        """The attempts, those that seem to run on a worker that nothing is heard of as lost."""
+        leases = {attempt.lease for attempt in attempts if attempt.running and attempt.lease}
+        if not leases or self._stream is None:
+            return attempts
+        lapsed = await _asked(self._stream.lapsed(leases))
+        return [_lost(attempt) if attempt.running and attempt.lease in lapsed else attempt for attempt in attempts]
+
     async def newest(self, task_id: str) -> dict[str, int]:
         """The last number of each attempt at the end of the stream."""
         last: dict[str, int] = {}
@@ -88,6 +114,17 @@ class Sources:
         if self._stream is not None:
             await self._stream.close()
         self._catalog.close()
+
+
+def learn(known: dict[str, Attempt], attempt: Attempt) -> None:
+    """Keep what says most of an attempt: how it ended, and then where it is archived."""
+    before = known.get(attempt.attempt)
+    if before is None or (before.running and not attempt.running) or (attempt.archive and not before.archive):
+        known[attempt.attempt] = attempt
+
+
+def _lost(attempt: Attempt) -> Attempt:
+    return replace(attempt, **asdict(of_lapse()))
 
 
 async def _rows(ask: Callable[[], list[Attempt]]) -> list[Attempt]:

@@ -16,6 +16,7 @@ from celery_livelog.errors import complain
 _COMMANDS = {
     "logs": "celery_livelog.cli.logs:logs",
     "ls": "celery_livelog.cli.ls:ls",
+    "recover": "celery_livelog.cli.recover:recover",
 }
 _HOOKS = ("celery_livelog.signals:connect", "celery_livelog.flower_plugin:hook")
 

@@ -13,12 +13,13 @@ from celery_livelog.records import Record
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.outbox import Outbox
 from celery_livelog.shipper.sinks import Sink
-from celery_livelog.stores.stream import ENTRY_BYTES, Parcel, Sent, StreamWriter
+from celery_livelog.stores.stream import ENTRY_BYTES, RENEW_SECONDS, Parcel, Sent, StreamWriter
 
 #: Records of one attempt that go in one round trip.
 _BATCH = 1000
 #: Finished tasks that wait for the bound on finished streams, or seconds, whichever is first.
 _BOUND_TASKS, _BOUND_SECONDS = 100, 1.0
+_RENEW = "renew the lease"
 
 
 @dataclass
@@ -38,10 +39,15 @@ class _Log:
 
 
 class Live:
-    """The stream sink."""
+    """The stream sink.
 
-    def __init__(self, writer: StreamWriter, settings: Settings) -> None:
+    :param lease: the name under which the shipper says that it lives.
+    """
+
+    def __init__(self, writer: StreamWriter, settings: Settings, lease: str) -> None:
         self._writer = writer
+        self._lease = lease
+        self._renew_at = 0.0
         self._maxlen = settings.maxlen
         self._keep = None if settings.archive_shared else settings.keep_finished
         self._logs: dict[str, _Log] = {}
@@ -78,7 +84,10 @@ class Live:
         return self._sink.idle and not self._finished
 
     def tick(self) -> None:
-        """Called now and then: finished streams are bounded also when nothing more is printed."""
+        """Called now and then: the lease is renewed and finished streams are bounded when nothing is printed, too."""
+        if time.monotonic() >= self._renew_at:
+            self._renew_at = time.monotonic() + RENEW_SECONDS
+            self._sink.put(_RENEW)
         if self._finished and time.monotonic() - self._bounded > _BOUND_SECONDS:
             self._sink.put("bound")
 
@@ -92,10 +101,13 @@ class Live:
     def _work(self, queue: deque[str]) -> None:
         count = len(queue)
         names = dict.fromkeys(queue[at] for at in range(count))
+        if _RENEW in names:
+            self._writer.renew_lease(self._lease)
         for name in names:
             if name.startswith("archived "):
                 self._writer.expire_soon(name.removeprefix("archived "))
         logs = [log for name in names if (log := self._logs.get(name)) is not None]
+        logs.sort(key=lambda log: log.attempt.started)  # in their stream, attempts begin in the order of their numbers
         while self._send(logs):
             pass
         if "bound" in names or len(self._finished) >= _BOUND_TASKS:

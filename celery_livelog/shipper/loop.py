@@ -187,7 +187,7 @@ def ship(directory: Path, settings: Settings, leaving: Callable[[], bool], conso
     if not lock.take():
         lock.release()
         return
-    stores = Stores(settings, console)
+    stores = Stores(settings, console, directory.name)
     shipper = Shipper(directory, settings, stores, leaving)
     try:
         left = shipper.run()

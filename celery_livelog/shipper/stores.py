@@ -30,15 +30,16 @@ class Stores:
     """Everything that a shipper writes to.
 
     :param console: the descriptors to which raw output is forwarded.
+    :param lease: the name under which the shipper says in Redis that it lives.
     """
 
-    def __init__(self, settings: Settings, console: tuple[int, int]) -> None:
+    def __init__(self, settings: Settings, console: tuple[int, int], lease: str) -> None:
         #: Called with the id of an attempt whose log needs its journal no more.
         self.archived: Callable[[str], None] = lambda attempt: None
         self._live = None
         if settings.redis_url is not None:
             writer = StreamWriter(settings.redis_url, settings.key_prefix, settings.maxlen, settings.expires)
-            self._live = Live(writer, settings)
+            self._live = Live(writer, settings, lease)
         self._archiver = Archiver(Archive(settings.archive_url), settings.maxlen, self._when_archived)
         self._rows = Catalog(settings.database_url)
         self._catalog: Sink[Attempt] = Sink("the catalog", self._write_rows, gather=_CATALOG_SECONDS)

@@ -87,6 +87,7 @@ class AttemptRow(Base):
     retries: Mapped[int] = mapped_column(BigInteger)
     redelivered: Mapped[bool] = mapped_column(Boolean)
     args: Mapped[str] = mapped_column(_Text)
+    lease: Mapped[str] = mapped_column(_Text)
     started: Mapped[str] = mapped_column(_Time)
     ended: Mapped[str] = mapped_column(_Time)
     state: Mapped[str] = mapped_column(_State)

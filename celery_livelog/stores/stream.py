@@ -6,13 +6,14 @@ Keys, all below the prefix (``task:logs:`` by default) and all with a TTL:
     task:logs::index        stream, an entry per beginning or ending of an attempt that printed something
     task:logs::finished     sorted set of finished tasks by time of end, where nobody else can read the archive
     task:logs::sizes        sorted set of the same tasks by bytes
+    task:logs::lease:{name} there while the shipper of a worker lives
 
 Uses neither KEYS nor SCAN nor MULTI. Nothing here waits or tries again: that is the caller's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.errors import complain
 from celery_livelog.records import Line, Partial, Record, from_fields, to_fields
 from celery_livelog.stores.wire import Wire, packed
 
@@ -31,6 +33,8 @@ _TIMEOUT = 3.0
 BLOCK_SECONDS = 2.0
 #: Seconds that a stream stays after its log is in a shared archive, for readers in the middle of it.
 GRACE_SECONDS = 5
+#: Seconds for which a lease holds; it is renewed every `RENEW_SECONDS`.
+LEASE_SECONDS, RENEW_SECONDS = 60, 10.0
 #: Characters of a line that one entry carries; the rest follows in further entries.
 _PIECE = 64 * 1024
 #: Bytes that one stream may take, whatever its number of entries.
@@ -90,6 +94,13 @@ class StreamWriter:
             if fields.get(b"attempt") == attempt.encode() and fields.get(b"type") != b"partial":
                 return int(fields[b"n"])
         return 0
+
+    def renew_lease(self, name: str) -> None:
+        """Say that the shipper of this name lives; readers take its attempts for lost when it does not any more."""
+        try:
+            self._redis.set(_lease_key(self._prefix, name), 1, ex=LEASE_SECONDS)
+        except redis.ResponseError as error:  # a full Redis, or rights that are too few: lines may yet go through
+            complain("the worker's lease in Redis cannot be renewed", error)
 
     def expire_soon(self, task_id: str) -> None:
         """The log is in an archive that all can read: let its stream go after a grace."""
@@ -192,6 +203,13 @@ class StreamReader:
         entries: Any = await self._redis.xrevrange(index, count=limit)
         return [attempt for _, fields in entries if (attempt := _attempt(fields)) is not None]
 
+    async def lapsed(self, leases: Collection[str]) -> set[str]:
+        """Which of these leases nobody keeps up."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for name in leases:
+            pipeline.exists(_lease_key(self._prefix, name))
+        return {name for name, there in zip(leases, await pipeline.execute(), strict=True) if not there}
+
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
@@ -200,6 +218,10 @@ class StreamReader:
 def stream_key(prefix: str, task_id: str, *, own: bool = False) -> str:
     """The key of a task's stream. A task id that looks like a key of our `own` gets one more colon."""
     return f"{prefix}:{task_id}" if task_id.startswith(":") and not own else f"{prefix}{task_id}"
+
+
+def _lease_key(prefix: str, name: str) -> str:
+    return stream_key(prefix, f":lease:{name}", own=True)
 
 
 def _options() -> dict[str, Any]:

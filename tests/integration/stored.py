@@ -22,12 +22,13 @@ class Shipped:
 
     def __init__(self, settings: Settings) -> None:
         self.archived: list[str] = []
-        self._stores = Stores(settings, (1, 2))
+        self._stores = Stores(settings, (1, 2), "a-lease")
         self._stores.archived = self.archived.append
 
-    def begin(self, number: int, task_id: str = TASK) -> Attempt:
+    def begin(self, number: int, task_id: str = TASK, lease: str = "") -> Attempt:
         """An attempt of the task; a higher number starts later."""
-        attempt = Attempt(attempt=f"{number:016x}", task_id=task_id, started=f"2026-01-02T03:04:{number:02}+00:00")
+        started = f"2026-01-02T03:04:{number:02}+00:00"
+        attempt = Attempt(attempt=f"{number:016x}", task_id=task_id, started=started, lease=lease)
         self._stores.catalog(copy(attempt))
         return attempt
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from celery_livelog import hub
+from celery_livelog import hub, reading
 from celery_livelog.errors import StoreError
 from celery_livelog.merge import Batch
 from celery_livelog.reader import Reader
 from celery_livelog.records import Cursor, End, Gap, Line, Partial, Record
+from celery_livelog.recovery import Recovery
 from celery_livelog.settings import Settings
 from celery_livelog.shipper import live
 from tests.integration.stored import AT, TASK, Shipped, key, shipped, trim
@@ -272,7 +273,41 @@ def test_follow_a_task_that_says_nothing(settings: Settings, stores: Shipped) ->
     async def then(_: list[int]) -> None:
         stores.end(stores.begin(1), 0)
 
-    assert follow(settings, then) == []
+    assert follow(settings, then) == [1]
+    assert [record for _, record in read(settings)] == [End(n=1, timestamp=AT, state="SUCCESS", exit_code=0)]
+
+
+def test_a_lost_worker(
+    settings: Settings, stores: Shipped, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """When nothing has been heard of a worker for long its tasks are over; what is left of them can be archived."""
+    monkeypatch.setattr(reading, "_LOST_SECONDS", 0.1)
+    attempt = stores.begin(1, lease="its-lease")
+    stores.print(attempt, 1, LINES)
+    stores.settle()
+    valkey.client.set("task:logs::lease:its-lease", 1)
+
+    async def then(seen: list[int]) -> None:
+        await until(lambda: len(seen) >= LINES)
+        await asyncio.sleep(0.5)  # nothing happens while it holds: there is no event to wait for
+        assert len(seen) == LINES
+        valkey.client.delete("task:logs::lease:its-lease")
+
+    assert follow(settings, then) == [*range(1, LINES + 2)]
+    (_, last) = read(settings)[-1]
+    assert isinstance(last, End)
+    assert (last.n, last.state, last.exit_code) == (LINES + 1, "LOST", 137)
+
+    async def recover(reader: Reader) -> None:
+        recovery = Recovery(settings, reader)
+        (lost,) = await recovery.lost([])
+        done = await recovery.recover(lost)
+        assert (done.lines, done.skipped, done.state) == (LINES, 0, "LOST")
+        assert await recovery.lost([TASK]) == []
+
+    run(settings, recover)
+    archive_alone(valkey)
+    assert numbers(read(settings)) == [(1, n) for n in range(1, LINES + 2)]
 
 
 def test_follow_when_the_stream_goes(settings: Settings, stores: Shipped, valkey: Valkey) -> None:
