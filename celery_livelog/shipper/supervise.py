@@ -70,6 +70,7 @@ class ProcessSupervisor:
         self._doorbell = spool.Doorbell(directory)
         self._leaving = threading.Event()
         self._shipper: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._look_after, name="livelog-supervisor", daemon=True)
 
     def start(self) -> None:
         """Start the shipper and the thread that looks after it.
@@ -79,13 +80,15 @@ class ProcessSupervisor:
         self._lock.take()
         spool.keep_settings(self._directory, self._settings.to_json())
         self._shipper = launch(self._directory)
-        threading.Thread(target=self._look_after, name="livelog-supervisor", daemon=True).start()
+        self._thread.start()
 
     def drain(self) -> None:
         """See `Supervisor`. In a forked child this does nothing: the shipper is its parent's."""
         if os.getpid() != self._pid or self._leaving.is_set():
             return
         self._leaving.set()
+        if self._thread.is_alive():
+            self._thread.join(_LOOK_SECONDS)
         self._lock.release()
         self._doorbell.wake()
         try:

@@ -12,7 +12,7 @@ import msgspec
 import psutil
 import pytest
 
-from celery_livelog.records import Line
+from celery_livelog.records import End, Line
 from tests.nodes import logs
 from tests.nodes.project import Project
 from tests.nodes.valkey import Valkey
@@ -106,8 +106,11 @@ def test_silent_task_leaves_its_row_and_nothing_else(project: Project, worker: S
     task_id = project.run("silent").id
     (known,) = wait_for(lambda: [known for known in logs.attempts(project, task_id) if known.ended])
     assert (known.state, known.lines, known.archive) == ("SUCCESS", 0, "")
-    assert logs.records(project, task_id, follow=True) == []
-    assert valkey.client.keys("task:logs:*") == []
+    (end,) = logs.records(project, task_id, follow=True)
+    assert isinstance(end, End)
+    assert (end.n, end.state) == (1, "SUCCESS")
+    (lease,) = valkey.client.keys("task:logs:*")
+    assert lease.startswith(b"task:logs::lease:")
     running.stop()
     assert not Path(project.settings.archive_url.removeprefix("file://")).exists()
     assert spooled(project) == []

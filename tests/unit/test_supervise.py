@@ -89,7 +89,7 @@ def test_a_shipper_ships_and_leaves(supervised: ProcessSupervisor, directory: Pa
     print_something(directory)
     supervised.drain()
     supervised.drain()
-    assert not shipper.is_running()
+    wait_for(lambda: not shipper.is_running() or shipper.status() == psutil.STATUS_ZOMBIE)
     assert archived(settings) == [("SUCCESS", 1)]
     assert not directory.exists()
 
