@@ -45,11 +45,11 @@ _IN_PROCESS = {
         app.Worker(pool="threads", concurrency=1).start()
         """,
     "worker_main": """
-        import threading, os, signal
+        import threading
         from proj import app, print_lines
         def shut_down():
             print_lines.apply_async(args=(2,), task_id="mine").get(timeout=30, disable_sync_subtasks=False)
-            os.kill(os.getpid(), signal.SIGTERM)
+            app.control.shutdown()  # not a signal: its message would be in the log of a task that is about to end
         threading.Thread(target=shut_down).start()
         app.worker_main(["worker", "--pool", "solo"])
         """,

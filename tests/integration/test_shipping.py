@@ -110,7 +110,7 @@ def test_silent_task_leaves_its_row_and_nothing_else(project: Project, worker: S
     assert isinstance(end, End)
     assert (end.n, end.state) == (1, "SUCCESS")
     (lease,) = valkey.client.keys("task:logs:*")
-    assert lease.startswith(b"task:logs::lease:")
+    assert lease.startswith("task:logs::lease:")
     running.stop()
     assert not Path(project.settings.archive_url.removeprefix("file://")).exists()
     assert spooled(project) == []
