@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from celery_livelog.attempts import Attempt
 from celery_livelog.endings import LOST
 from celery_livelog.reader import Reader
-from celery_livelog.records import Cursor, End, Gap, Line, Record, encode
+from celery_livelog.records import End, Gap, Line, Record, encode
 from celery_livelog.selection import Joiner
 from celery_livelog.settings import Settings
 from celery_livelog.stores.archive import Archive, Manifest
@@ -28,8 +28,9 @@ _SEGMENT_BYTES = 1024 * 1024
 
 @dataclass
 class _Found:
-    """What there is of an attempt beyond its archived segments."""
+    """What there is of an attempt: the records beyond `archived`, and the counts of all."""
 
+    archived: int
     lines: list[bytes] = field(default_factory=list)
     marks: list[tuple[int, int]] = field(default_factory=list)
     printed: int = 0
@@ -39,8 +40,9 @@ class _Found:
 
     def add(self, record: Record) -> None:
         """Take the next record."""
-        self.lines.append(encode(record))
-        self.marks.append((record.first if isinstance(record, Gap) else record.n, record.n))
+        if record.n > self.archived:
+            self.lines.append(encode(record))
+            self.marks.append((record.first if isinstance(record, Gap) else record.n, record.n))
         if isinstance(record, Line):
             self.printed += 1
             self.bytes += len(record.line) + 1
@@ -56,43 +58,45 @@ class Recovery:
     :raises ArchiveError, StoreError, SQLAlchemyError: from its methods, when a store fails; doing it again is harmless.
     """
 
-    def __init__(self, settings: Settings, reader: Reader) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._reader = reader
         self._archive = Archive(settings.archive_url)
 
-    async def lost(self, task_ids: Iterable[str]) -> list[Attempt]:
+    async def lost(self, reader: Reader, task_ids: Iterable[str] = ()) -> list[Attempt]:
         """The attempts, of these tasks or of all recent ones, that run on workers of which nothing is heard."""
         task_ids = list(task_ids)
         if task_ids:
-            attempts = [attempt for task_id in task_ids for attempt in await self._reader.attempts(task_id)]
+            attempts = [attempt for task_id in task_ids for attempt in await reader.attempts(task_id)]
         else:
-            attempts = await self._reader.recent(_RECENT)
+            attempts = await reader.recent(_RECENT)
         return [attempt for attempt in attempts if attempt.state == LOST and not attempt.ended]
 
-    async def recover(self, attempt: Attempt) -> Attempt:
+    async def recover_all(self, reader: Reader, task_ids: Iterable[str] = ()) -> list[Attempt]:
+        """Recover what is `lost`; give the attempts as they are known then."""
+        return [await self.recover(reader, attempt) for attempt in await self.lost(reader, task_ids)]
+
+    async def recover(self, reader: Reader, attempt: Attempt) -> Attempt:
         """Archive what there is of a lost attempt, and say in catalog and stream that it is over."""
         manifests = await self._archive.manifests(attempt.task_id)
         before = next((found for found in manifests if found.attempt.attempt == attempt.attempt), None)
         manifest = before or Manifest(attempt=attempt)
-        found = await self._beyond(attempt, manifest.segments[-1].last if manifest.segments else 0)
+        found = await self._beyond(reader, attempt, manifest.segments[-1].last if manifest.segments else 0)
         if found.end is None:
             return attempt  # it has ended meanwhile
-        counts = manifest.attempt
         recovered = replace(
             attempt,
             ended=found.end.timestamp,
-            lines=counts.lines + found.printed,
-            bytes=counts.bytes + found.bytes,
-            skipped=counts.skipped + found.skipped,
+            lines=found.printed,
+            bytes=found.bytes,
+            skipped=found.skipped,
             archive=self._archive.place(attempt.task_id, attempt.attempt),
         )
         await asyncio.to_thread(self._store, recovered, manifest, found)
         return recovered
 
-    async def _beyond(self, attempt: Attempt, n: int) -> _Found:
-        found, joiner = _Found(), Joiner()
-        async for batch in self._reader.log(attempt.task_id, after=Cursor(attempt.attempt, n)):
+    async def _beyond(self, reader: Reader, attempt: Attempt, archived: int) -> _Found:
+        found, joiner = _Found(archived), Joiner()
+        async for batch in reader.log(attempt.task_id):
             for record in batch.records if batch.attempt == attempt.attempt else ():
                 whole = joiner.feed(batch.number, record)
                 if whole is not None:

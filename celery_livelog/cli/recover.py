@@ -31,14 +31,13 @@ def recover(context: Any, task_ids: tuple[str, ...]) -> None:
     settings = Settings.from_conf(context.app.conf)
 
     async def recovered(reader: Reader) -> int:
-        recovery = Recovery(settings, reader)
-        if not await recovery.lost(task_ids):
+        recovery = Recovery(settings)
+        if not await recovery.lost(reader, task_ids):
             output.note("nothing to recover: no running task is on a worker that is lost")
             return 0
         output.note(f"looking again in {_BETWEEN_LOOKS:.0f} s, whether their workers have come back")
         await asyncio.sleep(_BETWEEN_LOOKS)
-        for attempt in await recovery.lost(task_ids):
-            done = await recovery.recover(attempt)
+        for done in await recovery.recover_all(reader, task_ids):
             output.write(f"{done.task_id}: {done.lines} lines, {done.skipped} skipped, in {done.archive}\n")
         return 0
 

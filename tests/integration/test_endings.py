@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from celery_livelog.records import End
+from celery_livelog.recovery import Recovery
 from tests.integration.test_shipping import shippers
 from tests.nodes import logs
 from tests.nodes.project import Project
@@ -169,3 +171,38 @@ def test_one_id_on_two_workers(project: Project, worker: StartWorker, valkey: Va
     valkey.client.rpush("go", 1, 1)
     found = sorted((state, exit_code) for state, exit_code, _ in ends(project, "twice", 2))
     assert found == [("LOST", 137), ("SUCCESS", 0)]
+
+
+def test_a_host_that_comes_back(project: Project, worker: StartWorker, valkey: Valkey) -> None:
+    """Worker and shipper are gone: the log is shown as lost, can be archived as far as it was sent, and is then
+    replaced by what the next worker on the host finds in the journals."""
+    running = worker(concurrency=1)
+    task = project.send("print_and_take_long", "begun", 3000)
+    valkey.client.blpop(["begun"], timeout=30)
+    wait_for(lambda: len(logs.lines(logs.records(project, task.id))) == 3001, what="all lines in the stream")
+    (shipper,) = shippers(running)
+    shipper.suspend()  # else it would begin to tidy up between the two kills
+    running.kill()
+    shipper.kill()
+    (lease,) = valkey.client.keys("task:logs::lease:*")
+    valkey.client.delete(lease)  # as a minute later
+
+    (lost,) = logs.attempts(project, task.id)
+    assert (lost.state, lost.exit_code, lost.ended) == ("LOST", 137, "")
+    assert logs.end(logs.records(project, task.id)).reason.startswith("worker lost")
+
+    recovered = logs.ask(project, Recovery(project.settings).recover_all)
+    assert [(attempt.task_id, attempt.lines) for attempt in recovered] == [(task.id, 3001)]
+    valkey.client.delete(f"task:logs:{task.id}")
+    found = logs.records(project, task.id)
+    assert (len(logs.lines(found)), logs.end(found).state) == (3001, "LOST")
+    assert logs.ask(project, Recovery(project.settings).recover_all) == []
+
+    (abandoned,) = Path(project.settings.spool_dir).iterdir()
+    os.utime(abandoned, (0, 0))  # as if it had been left for longer
+    project.app.control.purge()
+    worker(concurrency=1)
+    wait_for(lambda: not abandoned.exists(), what="the journals to be shipped")
+    found = logs.archived(project, task.id)
+    assert (len(logs.lines(found)), logs.end(found).state) == (3001, "LOST")
+    assert logs.end(found).reason.startswith("worker lost: process")

@@ -299,11 +299,9 @@ def test_a_lost_worker(
     assert (last.n, last.state, last.exit_code) == (LINES + 1, "LOST", 137)
 
     async def recover(reader: Reader) -> None:
-        recovery = Recovery(settings, reader)
-        (lost,) = await recovery.lost([])
-        done = await recovery.recover(lost)
+        (done,) = await Recovery(settings).recover_all(reader)
         assert (done.lines, done.skipped, done.state) == (LINES, 0, "LOST")
-        assert await recovery.lost([TASK]) == []
+        assert await Recovery(settings).lost(reader, [TASK]) == []
 
     run(settings, recover)
     archive_alone(valkey)

@@ -267,6 +267,14 @@ def take_long(key: str = "") -> None:
     time.sleep(60)
 
 
+@app.task
+def print_and_take_long(key: str, count: int) -> None:
+    """The same, after so many lines and one."""
+    for number in range(1, count + 1):
+        print(number)
+    take_long(key)
+
+
 # -- tasks that others are a part of ----------------------------------------------------------------------------------
 
 
