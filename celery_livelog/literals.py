@@ -68,10 +68,10 @@ class Literals:
         return [span for text in texts if text in line for span in _places_of(text, line)]
 
     def begun(self, line: str, least: int) -> int:
-        """Where at the end of the line the beginning of a text stands, of `least` characters or more; else its end."""
+        """Where at the end of the line a text is begun and not whole, by `least` characters or more; else its end."""
         for at in range(max(0, len(line) - self.longest + 1), len(line) - least + 1):
             for text in self._starts.get(line[at : at + 2], ()):
-                if line.endswith(text[: len(line) - at]):
+                if len(text) > len(line) - at and line.endswith(text[: len(line) - at]):
                     return at
         return len(line)
 
@@ -97,11 +97,10 @@ def _bytes(text: str) -> bytes:
 def _places_of(text: str, line: str) -> Iterator[Span]:
     """Where a text, which is there, stands in a line; where it overlaps itself, that is one place."""
     start = at = line.find(text)
-    end = start
-    while at >= 0:
-        if at > end:
+    end = start + len(text)
+    while (at := line.find(text, at + 1)) >= 0:
+        if at >= end:
             yield start, end
             start = at
         end = at + len(text)
-        at = line.find(text, at + 1)
     yield start, end
