@@ -52,7 +52,7 @@ def masked() -> list[bytes]:
 def patterns_of(task: Any) -> list[str] | None:
     """The patterns of ``@app.task(livelog_redact=[…])``; None, and an error in the worker's log, when one is bad."""
     given = getattr(task, "livelog_redact", None)
-    patterns = [given] if isinstance(given, str) else list(given or ())
+    patterns = list(given) if isinstance(given, (list, tuple, set, frozenset)) else [given] if given else []
     try:
         for pattern in patterns:
             compiled(pattern)

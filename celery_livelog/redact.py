@@ -27,14 +27,16 @@ _MAY_BEGIN = 2
 _TELLING = 4
 
 
-def compiled(pattern: str) -> re.Pattern[str]:
+def compiled(pattern: object) -> re.Pattern[str]:
     """Compile a pattern for secrets.
 
     :raises ValueError: when it is no regular expression, or one that matches the empty text.
     """
+    if not isinstance(pattern, str):
+        raise ValueError(f"{pattern!r} is no text")
     try:
         found = re.compile(pattern)
-    except (re.error, RecursionError, OverflowError, TypeError) as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"{pattern!r} is none: {error}") from None
     if found.search("") is not None:
         raise ValueError(f"{pattern!r} matches the empty text")
