@@ -12,7 +12,9 @@ from celery_livelog.attempts import Attempt
 from celery_livelog.redact import HIDDEN, Redactor
 
 #: What is not text of users: ids, which everything is found by, and times and states, which are ours.
-_OURS = frozenset({"attempt", "task_id", "root_id", "parent_id", "group_id", "started", "ended", "state", "archive"})
+_OURS = frozenset(
+    {"attempt", "task_id", "root_id", "parent_id", "group_id", "lease", "started", "ended", "state", "archive"}
+)
 #: What a bad pattern does not hide either: it is known before anything is printed.
 _NAMES = frozenset({"name", "worker", "queue"})
 #: Fields of an event in which there may be anything; the others are texts, or numbers of ours.
