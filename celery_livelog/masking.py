@@ -69,5 +69,5 @@ def patterns_of(task: Any) -> list[str] | None:
 def _keep(secret: bytes) -> None:
     while len(_kept) >= _MOST_KEPT and secret not in _kept:
         complain(f"more than {_MOST_KEPT} secrets were masked outside of tasks; the oldest are no longer hidden")
-        _kept.pop(next(iter(_kept)), None)
+        _kept.pop(list(_kept)[0], None)  # noqa: RUF015 - another thread may mask, too
     _kept[secret] = None

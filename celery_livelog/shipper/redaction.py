@@ -5,6 +5,7 @@ Pure. The only way of an attempt's text to the sinks; numbers, counts and times 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -140,10 +141,12 @@ class Redaction:
 
     def _dict(self, value: dict[str, Any]) -> dict[str, Any]:
         hidden: dict[str, Any] = {}
+        alike: Counter[str] = Counter()
         for key, item in value.items():
-            name = self._string(key)
+            name = shown = self._string(key)
             while name in hidden:  # two secrets: both stay, each with its value
-                name += "*"
+                alike[shown] += 1
+                name = f"{shown} {alike[shown] + 1}"
             hidden[name] = self._deep(item)
         return hidden
 

@@ -148,7 +148,16 @@ def test_stages_and_traces() -> None:
     assert isinstance(error, StageError)
     assert (error.error, error.traceback) == ("E: ***", "1\n***\n")
     assert isinstance(trace, Trace)
-    assert (trace.event, trace.data) == ("***", {"***": {"deep": [["***"]]}, "****": True, "x": False})
+    assert (trace.event, trace.data) == ("***", {"***": {"deep": [["***"]]}, "*** 2": True, "x": False})
+
+
+def test_many_keys_that_are_secret() -> None:
+    """Each keeps its value, and a thousand of them take no longer than a thousand."""
+    data = {f"{SECRET}{number}": number for number in range(20_000)}
+    (trace,) = feed(new_log(patterns=(r"\d+$",)), event("trace", event="e", data=data))
+    assert isinstance(trace, Trace)
+    assert list(trace.data)[:2] == ["******", "****** 2"]
+    assert len(trace.data) == 20_000
 
 
 @pytest.mark.parametrize("payload", ["no JSON: {}", '{{"type":"nonsense","stage":1,"name":"{}"}}', "[" * 5000 + "{}"])
