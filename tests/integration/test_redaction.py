@@ -110,6 +110,24 @@ def test_no_store_holds_a_secret(
         assert shown(where, [*SECRETS, "271828"]) == []
 
 
+def test_a_shipper_that_takes_over_hides_the_same(project: Project, worker: StartWorker, valkey: Valkey) -> None:
+    """What was masked is in the journal, and what the worker knew beside it: the next shipper replays both."""
+    running = worker(concurrency=1, env=ENVIRONMENT)
+    task = project.send("hold_masked", "go-on")
+    wait_for(lambda: logs.records(project, task.id), what="the first line")
+    (shipper,) = (
+        process
+        for process in psutil.Process(running.pid).children(recursive=True)
+        if "celery_livelog.shipper" in process.cmdline()
+    )
+    shipper.kill()
+    valkey.client.rpush("go-on", 1)
+    found = logs.archived(project, task.id)
+    assert logs.lines(found) == ["holding ***", "released *** ***"]
+    for where in (in_redis(valkey), in_files(project)):
+        assert shown(where, ["made-up-no-og", TOKEN]) == []
+
+
 def test_secrets_are_shown_where_they_are_none(project: Project, worker: StartWorker) -> None:
     """The same output of a worker to which nothing of it is secret: the other test sees what there is to be seen."""
     project.configure(livelog_redact_env=False)

@@ -390,6 +390,16 @@ def leak(fails: bool = False) -> None:
             raise ValueError(said)
 
 
+@app.task(ignore_result=True)
+def hold_masked(key: str) -> None:
+    """Print a secret that only this code knows, and again when the test pushes to the list `key`."""
+    secret = f"made-up-{key[::-1]}"
+    celery_livelog.mask(secret)
+    print("holding", secret)
+    _redis().blpop([key], timeout=60)
+    print("released", secret, os.environ["SERVICE_TOKEN"])
+
+
 @app.task(livelog_redact=["("])
 def bad_pattern() -> None:
     print("something")
