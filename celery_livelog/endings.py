@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-#: Characters of an exception that the end of a log carries; the log itself has the traceback.
-_REASON_CHARACTERS = 500
+#: Characters of an exception that go to the shipper, which shows the first 500 of them after it has hidden secrets.
+_REASON_CHARACTERS = 4096
 _WELL = frozenset({"SUCCESS", "IGNORED"})
 #: The state of an attempt that was unwound from outside. Who did that, the main process may know.
 ABORTED = "ABORTED"

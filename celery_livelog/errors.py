@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
+from collections.abc import Callable
 
 
 class LivelogError(Exception):
@@ -33,6 +34,18 @@ class StoreError(LivelogError):
 
 _QUIET_SECONDS = 60.0
 _last_said: dict[str, float] = {}
+_hide: Callable[[str], str] = str
+
+
+def hide_in_messages(redactor: Callable[[str], str]) -> None:
+    """Let this take the secrets out of what `complain` says in this process: errors of libraries show whole URLs."""
+    global _hide
+    _hide = redactor
+
+
+def without_secrets(text: str) -> str:
+    """A text as it may be shown."""
+    return _hide(text)
 
 
 def complain(what: str, error: BaseException | None = None) -> None:
@@ -46,7 +59,7 @@ def complain(what: str, error: BaseException | None = None) -> None:
     _last_said[what] = now
     reason = "".join(traceback.format_exception_only(type(error), error)).strip() if error else ""
     try:
-        sys.__stderr__.write(f"celery-livelog: {what}{': ' if reason else ''}{reason}\n")
+        sys.__stderr__.write(without_secrets(f"celery-livelog: {what}{': ' if reason else ''}{reason}\n"))
         sys.__stderr__.flush()
     except (OSError, ValueError):
         pass

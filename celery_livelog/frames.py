@@ -21,6 +21,7 @@ GAP = 5  # {"lines": …, "reason": …}: printed but not written here
 END = 6  # {"state": …, "exit_code": …, "reason": …}
 RAW = 7  # in a shipper's copy: bytes of a raw file
 WORD = 8  # in a main process' journal: what it knows of a task or a child, see `endings.Word`
+MASK = 9  # what is secret in this attempt from here on
 
 STREAMS = ("", "stdout", "stderr", "log", "internal")
 STDOUT, STDERR, LOG_STREAM, INTERNAL = 1, 2, 3, 4

@@ -15,7 +15,8 @@ from typing import Any
 
 from celery_livelog import endings, spool
 from celery_livelog.attempts import Attempt
-from celery_livelog.errors import LivelogError
+from celery_livelog.errors import LivelogError, hide_in_messages
+from celery_livelog.masking import patterns_of
 from celery_livelog.process import Capture
 from celery_livelog.records import utc
 from celery_livelog.settings import Settings, enabled
@@ -41,6 +42,7 @@ class Lifecycle:
         self._capture: Capture | None = None
         self._refused = False
         self._wanted: dict[str, bool] = {}
+        self._patterns: dict[str, list[str] | None] = {}
 
     def start(self, app: Any) -> None:
         """Make the spool directory and start a shipper, unless that is done."""
@@ -50,6 +52,7 @@ class Lifecycle:
             if not enabled(app.conf):
                 return
             settings = Settings.from_conf(app.conf)
+            hide_in_messages(settings.redactor)
             directory = spool.create(settings.spool_dir)
             self._supervisor = supervisor(directory, settings)
             self._supervisor.start()
@@ -95,9 +98,13 @@ class Lifecycle:
         if self._capture is None:
             self.start_process(task.app, one_at_a_time=False)
         if self._capture is not None and self._wants(task):
-            requeued = bool(task.acks_late and task.reject_on_worker_lost)
-            attempt = _attempt(task_id, task.name, task.request, self._lease)
-            begun = self._capture.begin(attempt, requeued=requeued)
+            if task.name not in self._patterns:
+                self._patterns[task.name] = patterns_of(task)
+            begun = self._capture.begin(
+                _attempt(task_id, task.name, task.request, self._lease),
+                requeued=bool(task.acks_late and task.reject_on_worker_lost),
+                redact=self._patterns[task.name],
+            )
         elif current.get() is not None:
             begun = None, current.set(None)  # a task without a log inside one that has one
         task.request.livelog_begun = begun

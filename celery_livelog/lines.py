@@ -55,9 +55,10 @@ class LineSplitter:
         return [(self._take(), False)] if self._size else []
 
     def preview(self) -> str:
-        """The unfinished line as it stands now, for a live view."""
+        """The unfinished line as it stands now, for a live view, up to its last whole character."""
         self.changed = False
-        return _text(b"".join(self._parts))
+        line = b"".join(self._parts)
+        return _text(line[: _character_boundary(line)])
 
     @property
     def redrawn(self) -> bool:

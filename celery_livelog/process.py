@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import sys
+from collections.abc import Sequence
 from contextvars import Token
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from celery_livelog.errors import complain
 from celery_livelog.frames import BEGIN, STDERR, STDOUT
 from celery_livelog.journal import Journal
 from celery_livelog.logs import ConsoleFilter, LogHandler
+from celery_livelog.masking import masked
 from celery_livelog.settings import Settings
 from celery_livelog.spool import Doorbell, Lock
 from celery_livelog.writer import AttemptWriter, current
@@ -52,10 +54,13 @@ class Capture:
         threads.install()
         os.register_at_fork(after_in_child=self._after_fork)
 
-    def begin(self, attempt: Attempt, *, requeued: bool = False) -> tuple[AttemptWriter, Token[AttemptWriter | None]]:
+    def begin(
+        self, attempt: Attempt, *, requeued: bool = False, redact: Sequence[str] | None = ()
+    ) -> tuple[AttemptWriter, Token[AttemptWriter | None]]:
         """Start to capture an attempt on the running context; give its writer and what `end` needs.
 
         :param requeued: whether Celery gives the task to the broker again when this process is killed.
+        :param redact: the patterns of its task that match secrets; None hides everything.
         """
         known = msgspec.Raw(msgspec.json.encode(attempt))  # first of all: a name that is no text must stop us here
         self._stand_in()
@@ -65,7 +70,8 @@ class Capture:
         paths = self._descriptors.paths if self._descriptors is not None else None
         writer = AttemptWriter(self._journal, self._slots, raw)
         writer.captures_descriptors = self._descriptors is not None
-        begin = msgspec.json.encode({"attempt": known, "raw": paths, "requeued": requeued})
+        secrets = {"mask": masked(), "redact": redact}
+        begin = msgspec.json.encode({"attempt": known, "raw": paths, "requeued": requeued, **secrets})
         self._journal.append(BEGIN, 0, self._slots, 0, raw(), begin, force=True)
         return writer, current.set(writer)
 

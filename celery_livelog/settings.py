@@ -8,121 +8,77 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import platformdirs
 
+from celery_livelog import checks, credentials
+from celery_livelog.encodings import MIN_CHARACTERS, encoded
 from celery_livelog.errors import SettingsError
+from celery_livelog.redact import Redactor
 
 _REDIS_SCHEMES = ("redis://", "rediss://", "redis+socket://", "unix://")
 _CAPTURES = ("stdout", "stderr", "logging", "fd")
 
 
-def _flag(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise ValueError("True or False")
-
-
-def _positive(value: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    raise ValueError("a whole number above 0")
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, (str, os.PathLike)) and os.fspath(value):
-        return os.fspath(value)
-    raise ValueError("a text that is not empty")
-
-
-def _optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else check(value)
-
-
-def _url(*schemes: str) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        if isinstance(value, str) and value.startswith(schemes):
-            return value
-        raise ValueError(f"a URL with one of {', '.join(schemes)}")
-
-    return check
-
-
-def _names(*allowed: str) -> Callable[[Any], tuple[str, ...]]:
-    def check(value: Any) -> tuple[str, ...]:
-        names = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
-        if all(isinstance(name, str) and (not allowed or name in allowed) for name in names):
-            return names
-        raise ValueError(f"a list of {' or '.join(map(repr, allowed)) if allowed else 'texts'}")
-
-    return check
-
-
-def _one_of(*allowed: str) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        if value in allowed:
-            return str(value)
-        raise ValueError(" or ".join(map(repr, allowed)))
-
-    return check
-
-
-def _key(default: Any, check: Callable[[Any], Any]) -> Any:
-    return field(default=default, metadata={"check": check})
+def _key(default: Any, check: Callable[[Any], Any], *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"check": check}, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """One checked value per ``livelog_*`` key; ``docs/settings.md`` says what each does."""
 
-    redis_url: str | None = _key(None, _optional(_url(*_REDIS_SCHEMES)))
-    key_prefix: str = _key("task:logs:", _text)
-    maxlen: int = _key(10_000, _positive)
-    expires: int = _key(86_400, _positive)
-    dir: str = _key("", _text)
-    archive_url: str = _key("", _url("file://", "memory://", "s3://", "gs://", "az://"))
-    keep_finished: int = _key(1000, _positive)
-    database_url: str = _key("", _text)
-    spool_dir: str = _key("", _text)
-    spool_max_bytes: int = _key(1 << 30, _positive)
-    capture: tuple[str, ...] = _key(_CAPTURES, _names(*_CAPTURES))
-    include: tuple[str, ...] = _key((), _names())
-    exclude: tuple[str, ...] = _key((), _names())
-    tee: bool = _key(True, _flag)
-    shipper: str = _key("process", _one_of("process", "thread"))
-    flower_unauthenticated: bool = _key(False, _flag)
+    redis_url: str | None = _key(None, checks.optional(checks.url(*_REDIS_SCHEMES)), secret=True)
+    key_prefix: str = _key("task:logs:", checks.text)
+    maxlen: int = _key(10_000, checks.positive)
+    expires: int = _key(86_400, checks.positive)
+    dir: str = _key("", checks.text)
+    archive_url: str = _key("", checks.url("file://", "memory://", "s3://", "gs://", "az://"), secret=True)
+    keep_finished: int = _key(1000, checks.positive)
+    database_url: str = _key("", checks.database, secret=True)
+    spool_dir: str = _key("", checks.text)
+    spool_max_bytes: int = _key(1 << 30, checks.positive)
+    capture: tuple[str, ...] = _key(_CAPTURES, checks.names(*_CAPTURES))
+    include: tuple[str, ...] = _key((), checks.names())
+    exclude: tuple[str, ...] = _key((), checks.names())
+    tee: bool = _key(True, checks.flag)
+    shipper: str = _key("process", checks.one_of("process", "thread"))
+    flower_unauthenticated: bool = _key(False, checks.flag)
+    redact: tuple[str, ...] = _key((), checks.patterns, secret=True)
+    redact_env: bool = _key(True, checks.flag)
     # Known and checked, without effect in this version: see `without_effect`.
-    redact: tuple[str, ...] = _key((), _names())
-    redact_env: bool = _key(True, _flag)
-    run_dir: str | None = _key(None, _optional(_text))
-    shared_run_dir: str | None = _key(None, _optional(_text))
-    timezone: str | None = _key(None, _optional(_text))
+    run_dir: str | None = _key(None, checks.optional(checks.text))
+    shared_run_dir: str | None = _key(None, checks.optional(checks.text))
+    timezone: str | None = _key(None, checks.optional(checks.text))
     retention: Any = _key(2_592_000, lambda value: value)
-    permission: str | None = _key(None, _optional(_text))
-    secret_key: str | None = _key(None, _optional(_text))
-    transport: str | None = _key(None, _optional(_text))
+    permission: str | None = _key(None, checks.optional(checks.text))
+    secret_key: str | None = _key(None, checks.optional(checks.text), secret=True)
+    transport: str | None = _key(None, checks.optional(checks.text), secret=True)
     markers: Any = _key(None, lambda value: value)
     #: Whether `archive_url` was configured, which says that all who serve logs can read it.
     archive_shared: bool = False
+    #: What is hidden in all that tasks print, as bytes because environment variables can be no UTF-8.
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
 
     @classmethod
-    def from_conf(cls, conf: Mapping[str, Any]) -> Settings:
+    def from_conf(cls, conf: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
         """Read the settings of a Celery app.
 
         :param conf: ``app.conf``, or a plain dict with the same keys.
+        :param environment: the variables among which secrets are looked for.
         :raises SettingsError: for an unknown ``livelog_*`` key or a value that cannot be used.
         """
-        checks = {f"livelog_{key.name}": key for key in fields(cls) if key.metadata}
+        known = {f"livelog_{key.name}": key for key in fields(cls) if key.metadata}
         for name in _livelog_keys(conf):
-            if name not in checks:
-                near = difflib.get_close_matches(name, checks, n=1, cutoff=0.0)[0]
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
                 raise SettingsError(f"{name} is not a setting of celery-livelog; did you mean {near}?")
         given: dict[str, Any] = {}
-        for name, key in checks.items():
+        for name, key in known.items():
             value = conf.get(name, _ABSENT)
             if value is not _ABSENT:
                 try:
@@ -134,7 +90,21 @@ class Settings:
                 raise SettingsError(
                     f"livelog_{name} is set; this version cannot honour it: remove it or leave livelog off"
                 )
-        return cls(**_with_derived(given, conf))
+        settings = cls(**_with_derived(given, conf))
+        own = (settings.redis_url, settings.database_url, settings.archive_url, settings.transport)
+        secrets = [
+            *credentials.of_configuration(conf),
+            *credentials.of_addresses(own),
+            *credentials.of_environment(environment if settings.redact_env else {}),
+            settings.secret_key or "",
+        ]
+        texts = dict.fromkeys(text for text in secrets if len(text.strip()) >= MIN_CHARACTERS)
+        return replace(settings, secrets=tuple(map(encoded, texts)))
+
+    @property
+    def redactor(self) -> Redactor:
+        """Hides what is secret in this worker."""
+        return Redactor(self.secrets, self.redact)
 
     def without_effect(self) -> list[str]:
         """The names of settings that were given but that this version does not act on."""
@@ -153,7 +123,9 @@ class Settings:
 
 _ABSENT = object()
 #: Settings that guard something: going on without them would be worse than not starting.
-_PROTECTIVE = ("redact", "permission", "transport")
+_PROTECTIVE = ("permission", "transport")
+#: Settings that an error message does not show as they are.
+_HIDDEN = ("livelog_secret_key", "livelog_transport")
 
 
 def enabled(conf: Mapping[str, Any]) -> bool:
@@ -196,12 +168,17 @@ def _redis_of(conf: Mapping[str, Any]) -> str | None:
         urls = value.split(";") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else ()
         for url in urls:
             if str(url).startswith(_REDIS_SCHEMES):
-                return str(url)
+                try:
+                    return checks.address(str(url))
+                except ValueError as error:
+                    raise SettingsError(f"{key} is {_shown('_url', url)}; expected {error}") from None
     return None
 
 
 def _shown(name: str, value: Any) -> str:
     """A value for an error message; of URLs, which hold passwords, only the scheme."""
+    if name in _HIDDEN:
+        return f"of type {type(value).__name__}"
     if name.endswith("_url"):
         return f"a URL with {str(value).partition('://')[0]}://" if "://" in str(value) else "not a URL"
     return repr(value)[:80]

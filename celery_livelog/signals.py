@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from celery import current_app, signals
 
+from celery_livelog.report import hide_settings
+
 if TYPE_CHECKING:
     from celery_livelog.lifecycle import Lifecycle
 
@@ -19,6 +21,7 @@ _lifecycle: Lifecycle | None = None
 
 def connect() -> None:
     """Connect all receivers. Harmless when done twice."""
+    hide_settings()
     for signal, receiver in _RECEIVERS.items():
         signal.connect(receiver, weak=False, dispatch_uid=_uid(receiver))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from threading import get_ident
 
-from celery_livelog.frames import END, EVENT, GAP, INTERNAL, LOG, LOG_STREAM, TEXT
+from celery_livelog.frames import END, EVENT, GAP, INTERNAL, LOG, LOG_STREAM, MASK, TEXT
 from celery_livelog.journal import Journal
 
 current: ContextVar[AttemptWriter | None] = ContextVar("livelog_attempt", default=None)
@@ -40,6 +40,8 @@ class AttemptWriter:
         self._held: dict[tuple[int, int], str] = {}
         self._lost = 0
         self._lost_why = b""
+        #: Secrets that are not in the journal yet, because the disk is full: until then, no text goes there either.
+        self._unmasked: dict[bytes, None] = {}
         #: The log record of each thread that was taken last.
         self._taken: dict[int, weakref.ref[logging.LogRecord]] = {}
         #: How the attempt failed, as far as is known before its end.
@@ -98,6 +100,11 @@ class AttemptWriter:
         """Take a stage event or trace: JSON without n and timestamp."""
         self._put(EVENT, INTERNAL, 0, payload, one_more=True)
 
+    def mask(self, secret: bytes) -> None:
+        """Hide a secret in all that is written from now on."""
+        self._unmasked[secret] = None
+        self._masks()
+
     def takes(self, record: logging.LogRecord) -> bool:
         """Whether this log record is new here; a record that passes several handlers is taken once."""
         thread = get_ident()
@@ -123,10 +130,19 @@ class AttemptWriter:
     def _put(self, kind: int, stream: int, channel: int, payload: bytes, *, one_more: bool = False) -> None:
         if self._lost and self._journal.has_room():
             self._admit_loss()
-        if not self._journal.append(kind, stream, self._slot, channel, self._raw(), payload):
+        sealed = self._unmasked and not self._masks()
+        if sealed or not self._journal.append(kind, stream, self._slot, channel, self._raw(), payload):
             lines = payload.count(b"\n") + one_more
             self._lost += lines  # no call in this line: another thread could count in the middle of it
             self._lost_why = b"overload" if self._journal.full else b"lost"
+
+    def _masks(self) -> bool:
+        """Write what is masked; give whether all of it is in the journal."""
+        for secret in list(self._unmasked):  # another thread may do the same: then it is there twice
+            if not self._journal.append(MASK, 0, self._slot, 0, self._raw(), secret, force=True):
+                return False
+            self._unmasked.pop(secret, None)
+        return True
 
     def _admit_loss(self) -> None:
         lost, self._lost = self._lost, 0

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from celery_livelog.cancel import cancel
-from celery_livelog.errors import LivelogError
+from celery_livelog.errors import LivelogError, hide_in_messages, without_secrets
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
 
@@ -25,7 +25,9 @@ def run(context: Any, work: Callable[[Reader], Awaitable[int]]) -> NoReturn:
     :raises click.ClickException: when the settings cannot be used or the log cannot be read.
     """
     try:
-        code = asyncio.run(_with_reader(Settings.from_conf(context.app.conf), work))
+        settings = Settings.from_conf(context.app.conf)
+        hide_in_messages(settings.redactor)
+        code = asyncio.run(_with_reader(settings, work))
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except (click.ClickException, click.exceptions.Exit):
@@ -48,5 +50,5 @@ async def _with_reader(settings: Settings, work: Callable[[Reader], Awaitable[in
 
 def _said(error: Exception) -> str:
     """An error on one line."""
-    text = " ".join(str(error).split("\n(Background", 1)[0].split())
+    text = without_secrets(" ".join(str(error).split("\n(Background", 1)[0].split()))
     return text if isinstance(error, LivelogError) else f"{type(error).__name__}: {text}".removesuffix(": ")

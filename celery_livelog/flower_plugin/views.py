@@ -9,7 +9,7 @@ from typing import Any
 from flower.views import BaseHandler
 from tornado import web
 
-from celery_livelog.errors import SettingsError
+from celery_livelog.errors import SettingsError, hide_in_messages
 from celery_livelog.flower_plugin.access import CLOSED, is_open
 from celery_livelog.flower_plugin.tab import shown
 from celery_livelog.reader import Reader
@@ -55,6 +55,7 @@ def _settings_of(application: Any) -> Settings:
     settings: Settings | None = application.settings.get("livelog_settings")
     if settings is None:
         settings = Settings.from_conf(application.capp.conf)
+        hide_in_messages(settings.redactor)
         application.settings.update(livelog_reader=Reader(settings), livelog_settings=settings)
     return settings
 

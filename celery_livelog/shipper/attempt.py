@@ -1,4 +1,7 @@
-"""One attempt on its way from frames to numbered records. Pure: the same frames always give the same records."""
+"""One attempt on its way from frames to numbered records. Pure: the same frames always give the same records.
+
+Whatever comes out, of lines as of the attempt itself, has gone through its `Redaction`.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +11,30 @@ import msgspec
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.endings import Ending
-from celery_livelog.frames import END, EVENT, GAP, LOG, RAW, STREAMS, TEXT, Frame
+from celery_livelog.frames import END, EVENT, GAP, LOG, MASK, RAW, STREAMS, TEXT, Frame
 from celery_livelog.lines import LineSplitter
 from celery_livelog.records import End, Gap, Line, Partial, Record, StageEvent, Trace, utc
+from celery_livelog.redact import Redactor
+from celery_livelog.shipper.redaction import Redaction
 
 _RAW = -1  # the channel of raw bytes, apart from those of threads
+#: The place of log records, each of which is whole.
+_LOGGED = (-1, -1)
+#: Characters of an exception that the end of a log carries; the log itself has the traceback.
+_REASON_CHARACTERS = 500
 
 
 class AttemptLog:
     """Numbers what an attempt wrote.
 
     :param attempt: what its BEGIN frame said; `lines`, `bytes`, `skipped` and the ending are kept up here.
+    :param redaction: hides what is secret in it.
     :param requeued: whether Celery gives the task to the broker again when its process is killed.
     """
 
-    def __init__(self, attempt: Attempt, *, requeued: bool = False) -> None:
+    def __init__(self, attempt: Attempt, redaction: Redaction | None = None, *, requeued: bool = False) -> None:
+        self._redaction = redaction or Redaction(Redactor())
+        self._redaction.attempt(attempt)
         self.attempt = attempt
         self.requeued = requeued
         self.n = 0
@@ -44,16 +56,19 @@ class AttemptLog:
         if self.ended:
             return []
         if frame.kind in (TEXT, RAW):
-            channel = _RAW if frame.kind == RAW else frame.channel
-            splitter = self._splitters.get((frame.stream, channel))
+            place = frame.stream, _RAW if frame.kind == RAW else frame.channel
+            splitter = self._splitters.get(place)
             if splitter is None:
-                splitter = self._splitters[frame.stream, channel] = LineSplitter()
+                splitter = self._splitters[place] = LineSplitter()
             self.attempt.bytes += len(frame.payload)
-            return self._lines(splitter.feed(frame.payload), STREAMS[frame.stream], utc(frame.time))
+            return self._lines(place, splitter.feed(frame.payload), STREAMS[frame.stream], utc(frame.time))
         if frame.kind == LOG:
             return self._log(frame)
         if frame.kind == EVENT:
             return [self._event(frame.payload, utc(frame.time))]
+        if frame.kind == MASK:
+            self._redaction.hide(frame.payload)
+            self._redaction.attempt(self.attempt)
         if frame.kind == GAP:
             said = msgspec.json.decode(frame.payload)
             return [self.gap(said["lines"], said["reason"], frame.time)]
@@ -74,10 +89,10 @@ class AttemptLog:
         state, exit_code, reason = ending.state, ending.exit_code, ending.reason
         timestamp = utc(time)
         records: list[Record] = []
-        for (stream, _), splitter in self._splitters.items():
-            records += self._lines(splitter.close(), STREAMS[stream], timestamp)
+        for place, splitter in self._splitters.items():
+            records += self._lines(place, splitter.close(), STREAMS[place[0]], timestamp)
         self._splitters.clear()
-        attempt = self.attempt
+        attempt, reason = self.attempt, self._redaction.reason(reason, _REASON_CHARACTERS)
         attempt.state, attempt.exit_code, attempt.reason, attempt.ended = state, exit_code, reason, timestamp
         if not self.silent or state != "SUCCESS" or attempt.retries or attempt.redelivered:
             self.n += 1
@@ -90,11 +105,11 @@ class AttemptLog:
             Partial(
                 n=self.n + 1,
                 timestamp=utc(time),
-                stream=STREAMS[stream],
-                line=splitter.preview(),
+                stream=STREAMS[place[0]],
+                line=self._redaction.preview(place, splitter.preview()),
                 redrawn=splitter.redrawn,
             )
-            for (stream, _), splitter in self._splitters.items()
+            for place, splitter in self._splitters.items()
             if splitter.changed
         ]
 
@@ -105,6 +120,7 @@ class AttemptLog:
 
     def _lines(
         self,
+        place: tuple[int, int],
         lines: list[tuple[str, bool]],
         stream: str,
         timestamp: str,
@@ -117,25 +133,25 @@ class AttemptLog:
         self.attempt.lines += sum(not more for _, more in lines)
         return [
             Line(n=n, timestamp=timestamp, stream=stream, line=line, level=level, logger=logger, stage=stage, more=more)
-            for n, (line, more) in enumerate(lines, first)
+            for n, (line, more) in enumerate(self._redaction.lines(place, lines), first)
         ]
 
     def _log(self, frame: Frame) -> list[Record]:
         level, logger, message = frame.payload.split(b"\0", 2)
         self.attempt.bytes += len(message) + 1
         lines = LineSplitter().feed(message if message.endswith(b"\n") else message + b"\n")
-        where = level.decode("utf-8", "backslashreplace"), logger.decode("utf-8", "backslashreplace")
-        return self._lines(lines, "log", utc(frame.time), *where)
+        name = self._redaction.text(logger.decode("utf-8", "backslashreplace"))
+        return self._lines(_LOGGED, lines, "log", utc(frame.time), level.decode("utf-8", "backslashreplace"), name)
 
     def _event(self, payload: bytes, timestamp: str) -> StageEvent:
         self.n += 1
         try:
-            event = msgspec.json.decode(payload, type=dict[str, Any])
+            event = self._redaction.event(msgspec.json.decode(payload, type=dict[str, Any]))
             self._enter_or_leave(event["type"], event.get("stage", 0))
             fields = {**event, "n": self.n, "timestamp": timestamp}
             record: StageEvent = msgspec.convert(fields, StageEvent, strict=False)
         except (msgspec.MsgspecError, KeyError, RecursionError):  # values of users
-            text = payload.decode("utf-8", "backslashreplace")
+            text = self._redaction.text(payload.decode("utf-8", "backslashreplace"))
             record = Trace(n=self.n, timestamp=timestamp, event="unreadable", data=text)
         return record
 

@@ -15,9 +15,11 @@ from celery_livelog.attempts import Attempt
 from celery_livelog.endings import ABORTED, Ending, Word
 from celery_livelog.frames import BEGIN, END, RAW, WORD, Frame, FrameReader
 from celery_livelog.records import Record
+from celery_livelog.redact import Redactor
 from celery_livelog.shipper.attempt import AttemptLog
 from celery_livelog.shipper.closing import Closing
 from celery_livelog.shipper.raw import NEW, RawCopy, RawFile, open_files
+from celery_livelog.shipper.redaction import Redactions
 
 #: Sizes of raw files up to which everything was taken before.
 _NOTHING_NEW = (0, 0)
@@ -32,6 +34,8 @@ class _Begin(msgspec.Struct):
     attempt: Attempt
     raw: dict[str, str] | None = None
     requeued: bool = False
+    mask: list[bytes] = []
+    redact: list[str] | None = []
 
 
 class Shown(NamedTuple):
@@ -79,11 +83,19 @@ class Follower:
     :param alive: whether the process lives.
     :param full: whether the spool's budget is spent.
     :param closing: takes the attempts whose end others must tell.
+    :param redactions: hide what is secret in what the process prints.
     """
 
     def __init__(
-        self, directory: Path, process: str, alive: Callable[[], bool], full: Callable[[], bool], closing: Closing
+        self,
+        directory: Path,
+        process: str,
+        alive: Callable[[], bool],
+        full: Callable[[], bool],
+        closing: Closing,
+        redactions: Redactions | None = None,
     ) -> None:
+        self._redactions = redactions or Redactions(Redactor())
         self._directory = directory
         self._process = process
         self._alive = alive
@@ -183,8 +195,9 @@ class Follower:
         begin = msgspec.json.decode(frame.payload, type=_Begin)
         self._switch(begin.raw, (frame.raw_out, frame.raw_err))
         name = begin.attempt.attempt
+        redaction = self._redactions.of(begin.mask, begin.redact)
         new = name not in self._done
-        log = self._slots[frame.slot] = AttemptLog(begin.attempt, requeued=begin.requeued) if new else None
+        log = self._slots[frame.slot] = AttemptLog(begin.attempt, redaction, requeued=begin.requeued) if new else None
         self._running.append(frame.slot)
         if log is not None:
             part.attempts.add(name)

@@ -11,10 +11,12 @@ from copy import copy
 from pathlib import Path
 
 from celery_livelog import spool
+from celery_livelog.errors import hide_in_messages
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.attempt import AttemptLog
 from celery_livelog.shipper.closing import Closing
 from celery_livelog.shipper.follow import Follower, Shown, process_alive, processes
+from celery_livelog.shipper.redaction import Redactions
 from celery_livelog.shipper.stores import Stores
 
 #: Seconds between two looks: at raw files, which cannot ring, at first and when they are quiet; at unfinished lines; at
@@ -37,6 +39,7 @@ class Shipper:
     def __init__(self, directory: Path, settings: Settings, stores: Stores, leaving: Callable[[], bool]) -> None:
         self._directory = directory
         self._settings = settings
+        self._redactions = Redactions(settings.redactor)
         self._stores = stores
         self._leaving = leaving
         self._doorbell = spool.Doorbell(directory)
@@ -108,7 +111,9 @@ class Shipper:
         self._changed = changed
         for process in processes(self._directory) - self._followers.keys():
             alive = lambda process=process: process_alive(self._directory, process, self._leaving)  # noqa: E731
-            self._followers[process] = Follower(self._directory, process, alive, self._full, self._closing)
+            self._followers[process] = Follower(
+                self._directory, process, alive, self._full, self._closing, self._redactions
+            )
 
     def _show(self, follower: Follower, shown: Shown) -> None:
         if shown.raw and self._settings.tee:
@@ -187,6 +192,7 @@ def ship(directory: Path, settings: Settings, leaving: Callable[[], bool], conso
     if not lock.take():
         lock.release()
         return
+    hide_in_messages(settings.redactor)
     stores = Stores(settings, console, directory.name)
     shipper = Shipper(directory, settings, stores, leaving)
     try:

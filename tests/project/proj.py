@@ -1,4 +1,4 @@
-"""A user's Celery project: tasks that write in every way a task can. Knows nothing of livelog but its settings.
+"""A user's Celery project: tasks that write in every way a task can. What it knows of livelog is what users import.
 
 Tests copy this file beside a ``settings.json`` and run ``celery -A proj`` there.
 """
@@ -26,10 +26,14 @@ from celery.signals import setup_logging
 from celery.utils.log import get_task_logger
 from tqdm import tqdm
 
+import celery_livelog
+
 app = Celery("proj")
 app.conf.update(json.loads(Path(__file__).with_name("settings.json").read_text()))
 
 task_logger = get_task_logger(__name__)
+
+celery_livelog.mask(os.environ.get("TEST_MASKED_AT_START", ""))
 
 if app.conf.get("test_setup_logging"):
     setup_logging.connect(lambda **_: logging.basicConfig(level=logging.INFO), weak=False)
@@ -361,3 +365,49 @@ def print_times(count: int, interval: float) -> None:
     for _ in range(count):
         print(time.time_ns())
         time.sleep(interval)
+
+
+# -- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def _secrets() -> list[str]:
+    """What no log may show; see ``test_redaction.py``. Each is known as a secret in another way."""
+    return os.environ["TEST_SECRETS"].split("|")
+
+
+@app.task(ignore_result=True, livelog_redact=[r"pin=(?P<secret>\d+)"])
+def leak(fails: bool = False) -> None:
+    """Write secrets in every way there is; the last one is only masked here."""
+    celery_livelog.mask(_secrets()[-1])
+    said = " and ".join(_secrets()) + " and pin=271828"
+    print("printed", said, repr([said]), json.dumps({"it's": said}))
+    sys.stdout.write(said[:20])
+    sys.stdout.flush()
+    time.sleep(0.4)  # a live view shows the unfinished line meanwhile
+    print(said[20:])
+    task_logger.warning("logged %s", said)
+    os.write(2, b"raw " + said.encode() + b"\n")
+    subprocess.run(["echo", "echoed", said], check=True)
+    with celery_livelog.stage(said) as s:
+        s.advance(message=said)
+        s.trace(said, **{said: [{"deep": said}]})
+        s.result({said: said})
+    print("done")
+    if fails:
+        with celery_livelog.stage("fails"):
+            raise ValueError(said)
+
+
+@app.task(ignore_result=True)
+def hold_masked(key: str) -> None:
+    """Print a secret that only this code knows, and again when the test pushes to the list `key`."""
+    secret = f"made-up-{key[::-1]}"
+    celery_livelog.mask(secret)
+    print("holding", secret)
+    _redis().blpop([key], timeout=60)
+    print("released", secret, os.environ["SERVICE_TOKEN"])
+
+
+@app.task(livelog_redact=["("])
+def bad_pattern() -> None:
+    print("something")

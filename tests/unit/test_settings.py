@@ -106,6 +106,10 @@ def test_an_unknown_key_names_the_nearest() -> None:
         ("livelog_capture", ["stdin"]),
         ("livelog_tee", "yes"),
         ("livelog_shipper", "goroutine"),
+        ("livelog_redact", ["fine", "("]),
+        ("livelog_redact", ["a*"]),
+        ("livelog_redact", [5]),
+        ("livelog_redact_env", 1),
     ],
 )
 def test_a_value_that_cannot_be_used_is_an_error(key: str, value: Any) -> None:
@@ -119,6 +123,64 @@ def test_an_error_does_not_show_a_password() -> None:
     with pytest.raises(SettingsError) as error:
         read(livelog_redis_url="http://user:secret@host")
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"livelog_redis_url": "redis://:hunter2/x@host/0"},
+        {"livelog_redis_url": "http://:hunter2@host"},
+        {"broker_url": "redis://:hunter2/x@host/0"},
+        {"livelog_archive_url": "s3://user:hunter2]@[bucket"},
+        {"livelog_database_url": "postgresql://me:p@hunter2:x@host/db"},
+        {"livelog_transport": b"wss://user:hunter2@host"},
+        {"livelog_secret_key": b"hunter2"},
+    ],
+)
+def test_no_error_shows_a_password(conf: dict[str, Any]) -> None:
+    """Where a library would take the password, or a part of it, for the port, and say so."""
+    with pytest.raises(SettingsError) as error:
+        read(**conf)
+    assert "hunter2" not in str(error.value)
+    assert error.value.__cause__ is None
+
+
+def test_a_bad_pattern_is_named() -> None:
+    """Among many, the one that cannot be used."""
+    with pytest.raises(SettingsError, match=r"^livelog_redact is .*'\(' is none: missing \)"):
+        read(livelog_redact=["fine"] * 50 + ["("])
+
+
+SECRET_CONF = {
+    "broker_url": "amqp://me:broker-pw@host//",
+    "livelog_redis_url": "redis://:redis%20pw@host/0",
+    "livelog_database_url": "postgresql://me:database-pw@host/x",
+    "livelog_archive_url": "s3://key:archive-pw@bucket",
+    "livelog_secret_key": "signing-key",
+    "livelog_redact": [r"tok_\w+"],
+}
+SECRETS = {b"broker-pw", b"redis%20pw", b"redis pw", b"database-pw", b"archive-pw", b"signing-key"}
+
+
+def test_secrets_are_collected() -> None:
+    """Passwords of all URLs, the key, variables named like secrets; short ones are none. What is hidden is that."""
+    settings = Settings.from_conf(SECRET_CONF, {"APP_TOKEN": "\udcffenv-token", "A_KEY": "short", "PATH": "/usr/bin"})
+    assert set(settings.secrets) == SECRETS | {b"\xffenv-token"}
+    assert settings.redactor("redis pw, tok_1, \\xffenv-token and short") == "***, ***, *** and short"
+    assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_the_environment_is_left_alone_on_request() -> None:
+    """``livelog_redact_env = False``."""
+    settings = Settings.from_conf({**SECRET_CONF, "livelog_redact_env": False}, {"APP_TOKEN": "env-token"})
+    assert set(settings.secrets) == SECRETS
+
+
+def test_settings_show_no_secret() -> None:
+    """Not when they are printed or in a traceback's locals."""
+    shown = repr(Settings.from_conf(SECRET_CONF, {"APP_TOKEN": "env-token"}))
+    assert not [secret for secret in (*SECRETS, b"env-token", b"tok_") if secret.decode() in shown]
+    assert "maxlen=10000" in shown
 
 
 @pytest.mark.parametrize("value", [1, "True", None])

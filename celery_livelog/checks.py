@@ -1,0 +1,101 @@
+"""What values settings may have. Each check gives the value, or raises `ValueError` that says what was expected."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery_livelog.redact import compiled
+
+_QUOTED = "a URL whose password is percent-encoded"
+
+
+def flag(value: Any) -> bool:
+    """True or False, and nothing that only counts as such."""
+    if isinstance(value, bool):
+        return value
+    raise ValueError("True or False")
+
+
+def positive(value: Any) -> int:
+    """A whole number above 0."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    raise ValueError("a whole number above 0")
+
+
+def text(value: Any) -> str:
+    """A text or path."""
+    if isinstance(value, (str, os.PathLike)) and os.fspath(value):
+        return os.fspath(value)
+    raise ValueError("a text that is not empty")
+
+
+def optional(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """What a check takes, or None."""
+    return lambda value: None if value is None else check(value)
+
+
+def address(value: Any) -> str:
+    """A URL that can be taken apart. Asked here, since the errors of libraries show a part of the password."""
+    given = text(value)
+    try:
+        urlsplit(given).port  # noqa: B018 - raises
+    except ValueError:
+        raise ValueError(_QUOTED) from None
+    return given
+
+
+def url(*schemes: str) -> Callable[[Any], str]:
+    """A URL that begins in one of these ways."""
+
+    def check(value: Any) -> str:
+        if isinstance(value, str) and value.startswith(schemes):
+            return address(value)
+        raise ValueError(f"a URL with one of {', '.join(schemes)}")
+
+    return check
+
+
+def database(value: Any) -> str:
+    """A URL of a database. For SQLAlchemy the first @ ends the password; what follows is shown in its error."""
+    given = address(value)
+    if urlsplit(given).netloc.count("@") > 1:
+        raise ValueError(_QUOTED)
+    return given
+
+
+def names(*allowed: str) -> Callable[[Any], tuple[str, ...]]:
+    """One or several texts: of these, or any."""
+
+    def check(value: Any) -> tuple[str, ...]:
+        given = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+        if all(isinstance(name, str) and (not allowed or name in allowed) for name in given):
+            return given
+        raise ValueError(f"a list of {' or '.join(map(repr, allowed)) if allowed else 'texts'}")
+
+    return check
+
+
+def patterns(value: Any) -> tuple[str, ...]:
+    """One or several regular expressions that match secrets."""
+    given = names()(value)
+    for pattern in given:
+        try:
+            compiled(pattern)
+        except ValueError as error:
+            raise ValueError(f"regular expressions that match secrets; {error}") from None
+    return given
+
+
+def one_of(*allowed: str) -> Callable[[Any], str]:
+    """One of these texts."""
+
+    def check(value: Any) -> str:
+        if value in allowed:
+            return str(value)
+        raise ValueError(" or ".join(map(repr, allowed)))
+
+    return check

@@ -1,0 +1,154 @@
+"""What is secret in one attempt is hidden here: in lines, events, exceptions and what is known of the attempt itself.
+
+Pure. The only way of an attempt's text to the sinks; numbers, counts and times are not touched.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from celery_livelog.attempts import Attempt
+from celery_livelog.redact import HIDDEN, Redactor
+
+#: What is not text of users: ids, which everything is found by, and times and states, which are ours.
+_OURS = frozenset(
+    {"attempt", "task_id", "root_id", "parent_id", "group_id", "lease", "started", "ended", "state", "archive"}
+)
+#: What a bad pattern does not hide either: it is known before anything is printed.
+_NAMES = frozenset({"name", "worker", "queue"})
+#: Fields of an event in which there may be anything; the others are texts, or numbers of ours.
+_ANYTHING = ("data", "result")
+#: Characters at which a task's process cuts the texts of large events; see `stages`.
+_CUT = 10_000
+#: Combinations of secrets and patterns that are kept prepared: one for each task that has patterns of its own.
+_PREPARED = 64
+
+
+class Redactions:
+    """Makes the redaction of each attempt. What many attempts have in common is prepared once.
+
+    :param redactor: what is secret in all attempts of the worker.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._prepared: dict[Hashable, Redactor] = {}
+
+    def of(self, secrets: Sequence[bytes], patterns: Sequence[str] | None) -> Redaction:
+        """For an attempt in which these are secret as well.
+
+        :param patterns: those of its task; None when one of them is bad, which hides everything.
+        """
+        if not secrets and patterns is not None and not patterns:
+            return Redaction(self._redactor)
+        key = tuple(secrets), None if patterns is None else tuple(patterns)
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = self._redactor.copy()
+            prepared.add(secrets, patterns or ())
+            if patterns is None:
+                prepared.hide_all()
+            if len(self._prepared) >= _PREPARED:
+                self._prepared.clear()
+            self._prepared[key] = prepared
+        return Redaction(prepared, self._redactor)
+
+
+class Redaction:
+    """Hides secrets in one attempt.
+
+    :param redactor: what is secret in it; not changed.
+    :param of_worker: what is secret in all attempts.
+    """
+
+    def __init__(self, redactor: Redactor, of_worker: Redactor | None = None) -> None:
+        self._given = self._redactor = redactor
+        self._of_worker = redactor if of_worker is None else of_worker
+        self._active = bool(redactor)
+        #: What waits, of each stream's overlong line, for its next piece.
+        self._waiting: dict[Hashable, str] = {}
+
+    def hide(self, secret: bytes) -> None:
+        """Hide this as well, from now on."""
+        if self._redactor is self._given:
+            self._redactor = self._redactor.copy()
+        self._redactor.add([secret])
+        self._active = bool(self._redactor)
+
+    def text(self, text: str) -> str:
+        """A text on its own."""
+        return self._redactor(text)
+
+    def reason(self, reason: str, limit: int) -> str:
+        """The first `limit` characters of an exception's text; one with more may have been cut before."""
+        return (self._redactor.cut_off(reason) if len(reason) >= limit else self.text(reason))[:limit]
+
+    def attempt(self, attempt: Attempt) -> None:
+        """Hide what is secret in all that is known of an attempt."""
+        if not self._active:
+            return
+        for name in Attempt.__struct_fields__:
+            value = getattr(attempt, name)
+            if isinstance(value, str) and name not in _OURS:
+                bad_pattern = self._redactor.hides_all and name in _NAMES
+                setattr(attempt, name, (self._of_worker if bad_pattern else self._redactor)(value))
+
+    def lines(self, place: Hashable, lines: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
+        """Lines of a stream. The end of a piece of an overlong line moves to the next piece: it is looked at with that.
+
+        :param place: names the stream.
+        """
+        if not self._active:
+            return lines
+        found = []
+        for line, more in lines:
+            if self._waiting:
+                line = self._waiting.pop(place, "") + line
+            if more:
+                line, self._waiting[place] = self._redactor.beginning(line)
+            else:
+                line = self._redactor(line)
+            found.append((line, more))
+        return found
+
+    def preview(self, place: Hashable, line: str) -> str:
+        """An unfinished line; an end of it that may become a secret is left out."""
+        return self._redactor.unfinished(self._waiting.get(place, "") + line)
+
+    def event(self, event: dict[str, Any]) -> dict[str, Any]:
+        """A stage event or trace, with all keys and values in its data."""
+        if not self._active:
+            return event
+        return {name: self._field(name, value) for name, value in event.items()}
+
+    def _field(self, name: str, value: Any) -> Any:
+        if name in _ANYTHING:
+            return self._deep(value)
+        return self._string(value) if isinstance(value, str) and name != "type" else value
+
+    def _deep(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._string(value)
+        if isinstance(value, list):
+            return [self._deep(item) for item in value]
+        if isinstance(value, dict):
+            return self._dict(value)
+        if isinstance(value, (int, float)) and self.text(shown := str(value)) != shown:
+            return HIDDEN
+        return value
+
+    def _dict(self, value: dict[str, Any]) -> dict[str, Any]:
+        hidden: dict[str, Any] = {}
+        alike: Counter[str] = Counter()
+        for key, item in value.items():
+            name = shown = self._string(key)
+            while name in hidden:  # two secrets: both stay, each with its value
+                alike[shown] += 1
+                name = f"{shown} {alike[shown] + 1}"
+            hidden[name] = self._deep(item)
+        return hidden
+
+    def _string(self, text: str) -> str:
+        return self._redactor.cut_off(text) if len(text) >= _CUT else self._redactor(text)
