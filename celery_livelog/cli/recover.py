@@ -28,10 +28,9 @@ def recover(context: Any, task_ids: tuple[str, ...]) -> None:
     do not come back: archive and stream have what was sent before.
     """
     output = Output(colour=not context.no_color)
-    settings = Settings.from_conf(context.app.conf)
 
     async def recovered(reader: Reader) -> int:
-        recovery = Recovery(settings)
+        recovery = Recovery(Settings.from_conf(context.app.conf))
         if not await recovery.lost(reader, task_ids):
             output.note("nothing to recover: no running task is on a worker that is lost")
             return 0
