@@ -201,6 +201,7 @@ class Follower:
         self._running.append(frame.slot)
         if log is not None:
             part.attempts.add(name)
+            self.weigh()
             yield Shown(log, [])
 
     def _record(self, frame: Frame) -> Iterator[Shown]:

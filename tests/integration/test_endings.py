@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,7 +163,6 @@ def test_child_killed_by_another(project: Project, worker: StartWorker, valkey: 
     task = project.send("take_long", "begun")
     _, pid = valkey.client.blpop(["begun"], timeout=30)
     wait_for(lambda: logs.records(project, task.id), what="the task's first line")
-    time.sleep(1.5)  # nobody tells when the shipper looks at the memory: once a second
     os.kill(int(pid), signal.SIGKILL)
     end = logs.end(logs.records(project, task.id, follow=True))
     assert end.exit_code == 137
