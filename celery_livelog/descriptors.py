@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from celery_livelog import spool
+from celery_livelog import files, spool
 from celery_livelog.frames import STDERR, STDOUT
+from celery_livelog.interrupts import is_interrupt
 
 #: Free bytes that shared memory must have to hold raw files: Docker gives 64 MiB, which one subprocess can fill.
 _SHARED_MEMORY_ROOM = 256 * 1024 * 1024
@@ -31,25 +32,26 @@ class Descriptors:
     def __init__(self, directory: Path, process: str) -> None:
         self._place = spool.SHARED_MEMORY if _has_room(spool.SHARED_MEMORY) else directory
         self._process = process
-        self._saved = {fd: os.dup(fd) for fd in (STDOUT, STDERR)}
+        self._saved = {fd: files.aside(os.dup(fd)) for fd in (STDOUT, STDERR)}
         self._raw: dict[int, int] = {}
         self._raw_out = self._raw_err = -1
         self._depth = 0
         self._pairs = 0
         #: Where the raw files are, by the name of their stream.
         self.paths: dict[str, str] = {}
-        #: Text streams on the saved descriptors, for what must not be captured twice.
-        self.console = {fd: _text_stream(saved) for fd, saved in self._saved.items()}
+        self._spared: list[tuple[logging.StreamHandler[TextIO], TextIO]] = []
 
     def engage(self) -> None:
-        """Point 1 and 2 at raw files that no process of an earlier task can have."""
+        """Point 1 and 2 at raw files that no process of an earlier task can have.
+
+        :raises OSError: when there is no room for them; then 1 and 2 stay as they are.
+        """
         _flush_buffers()  # what was printed before is not this task's
+        if self._depth == 0:
+            self.paths = self._fresh()
+            for fd, raw in self._raw.items():
+                os.dup2(raw, fd)
         self._depth += 1
-        if self._depth > 1:
-            return
-        self.paths = self._fresh()
-        for fd, raw in self._raw.items():
-            os.dup2(raw, fd)
 
     def release(self) -> None:
         """Point 1 and 2 back at the console, after what the process itself has buffered for them is out."""
@@ -57,26 +59,44 @@ class Descriptors:
         self._depth -= 1
         if self._depth == 0:
             for fd, saved in self._saved.items():
-                os.dup2(saved, fd)
+                try:
+                    os.dup2(saved, fd)
+                except OSError:
+                    pass  # the task has closed it: what comes now is shown as raw output
 
     def sizes(self) -> tuple[int, int]:
         """How much was ever written to the raw files of stdout and stderr, in bytes."""
-        return _lseek(self._raw_out, 0, _END), _lseek(self._raw_err, 0, _END)
-
-    def writes_to_console(self, stream: Any) -> int:
-        """The descriptor, 1 or 2, that a text stream writes to; else 0."""
         try:
-            fd = stream.fileno()
+            return _lseek(self._raw_out, 0, _END), _lseek(self._raw_err, 0, _END)
+        except OSError as error:
+            if is_interrupt(error):
+                raise
+            return self._sizes_of_closed()
+
+    def console(self, stream: Any) -> TextIO | None:
+        """For a text stream that writes to 1 or 2, one like it that writes to the saved console instead."""
+        try:
+            saved = self._saved.get(stream.fileno())
         except (AttributeError, OSError, ValueError):
-            return 0
-        return fd if fd in self._saved else 0
+            return None
+        if saved is None:
+            return None
+        encoding, errors = (getattr(stream, name, None) for name in ("encoding", "errors"))
+        return open(saved, "w", 1, encoding or "utf-8", errors or "backslashreplace", closefd=False)
 
     def spare_handlers(self) -> None:
         """Move log handlers from descriptors 1 and 2 to the saved console: their records are captured as records."""
         loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
         for handler in {handler for logger in loggers for handler in logger.handlers}:
-            if isinstance(handler, logging.StreamHandler) and (fd := self.writes_to_console(handler.stream)):
-                handler.setStream(self.console[fd])
+            if isinstance(handler, logging.StreamHandler) and (console := self.console(handler.stream)):
+                self._spared.append((handler, handler.stream))
+                handler.setStream(console)
+
+    def unspare_handlers(self) -> bool:
+        """Move them back, in a forked child, whose records are raw output; give whether there were any."""
+        for handler, stream in self._spared:
+            handler.stream = stream  # `setStream` would take a lock that another thread may have held
+        return bool(self._spared)
 
     def close(self) -> None:
         """Give 1 and 2 back to the console for good. Harmless when done twice."""
@@ -84,8 +104,22 @@ class Descriptors:
             self._depth = 1
             self.release()
         for raw in self._raw.values():
-            os.close(raw)
+            try:
+                os.close(raw)
+            except OSError:
+                pass  # the task has done it
         self._raw = {}
+
+    def _sizes_of_closed(self) -> tuple[int, int]:
+        """The same when the task has closed our descriptors: the files are still there, behind 1 and 2."""
+        try:
+            for fd, path in zip((STDOUT, STDERR), self.paths.values(), strict=True):
+                new = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                self._raw[fd] = files.in_place_of(self._raw[fd], new)
+            self._raw_out, self._raw_err = self._raw[STDOUT], self._raw[STDERR]
+            return _lseek(self._raw_out, 0, _END), _lseek(self._raw_err, 0, _END)
+        except (OSError, KeyError):
+            return 0, 0
 
     def _fresh(self) -> dict[str, str]:
         """New raw files, 16 µs a task: nobody can tell for sure whether a process was left behind with the old ones."""
@@ -93,13 +127,8 @@ class Descriptors:
         paths = {}
         for fd, name in ((STDOUT, "stdout"), (STDERR, "stderr")):
             path = spool.raw_path(self._place, self._process, f"{self._pairs}.{name}")
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-            new = os.open(path, flags, 0o600)
-            if fd in self._raw:
-                os.dup2(new, self._raw[fd], inheritable=False)
-                os.close(new)
-            else:
-                self._raw[fd] = new
+            new = files.private_file(path, os.O_RDWR | os.O_APPEND)
+            self._raw[fd] = files.in_place_of(self._raw[fd], new) if fd in self._raw else new
             paths[name] = str(path)
         self._raw_out, self._raw_err = self._raw[STDOUT], self._raw[STDERR]
         return paths
@@ -111,10 +140,6 @@ def _has_room(place: Path) -> bool:
     except OSError:
         return False
     return os.access(place, os.W_OK) and room.f_bavail * room.f_frsize >= _SHARED_MEMORY_ROOM
-
-
-def _text_stream(fd: int) -> TextIO:
-    return open(os.dup(fd), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
 
 
 def _flush_buffers() -> None:

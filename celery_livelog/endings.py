@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from celery_livelog.errors import said
+
 #: Characters of an exception that go to the shipper, which shows the first 500 of them after it has hidden secrets.
 _REASON_CHARACTERS = 4096
 _WELL = frozenset({"SUCCESS", "IGNORED"})
@@ -62,11 +64,11 @@ def of_outcome(state: str, outcome: Any, reason: str) -> Ending:
 
 def of_failure(error: BaseException, soft_limit: float | None) -> str:
     """Why a task failed: its exception, after plain words where it is the worker's own."""
-    said = f"{type(error).__name__}: {error}"
+    text = said(error)
     if type(error).__name__ == "SoftTimeLimitExceeded":
         limit = f" of {soft_limit:g} s" if soft_limit else ""
-        return f"soft time limit{limit} exceeded: {said}"
-    return said
+        return f"soft time limit{limit} exceeded: {text}"
+    return text
 
 
 def of_unwinding(error: BaseException | None) -> Ending:
@@ -79,7 +81,7 @@ def of_unwinding(error: BaseException | None) -> Ending:
         return of_signal(256 + code, ABORTED, "terminated by")
     if isinstance(error, SystemExit):
         return Ending("FAILURE", 1, _text(f"the task left its process: sys.exit({'' if code is None else repr(code)})"))
-    return Ending(ABORTED, 1, "" if error is None else _text(f"{type(error).__name__}: {error}".rstrip(": ")))
+    return Ending(ABORTED, 1, "" if error is None else _text(said(error).rstrip(": ")))
 
 
 def of_signal(number: int, state: str, what: str) -> Ending:

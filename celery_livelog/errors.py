@@ -7,6 +7,8 @@ import time
 import traceback
 from collections.abc import Callable
 
+from celery_livelog.interrupts import is_interrupt
+
 
 class LivelogError(Exception):
     """Base of all errors of this package. Its message says what was found, what was expected, what to do."""
@@ -30,6 +32,16 @@ class ArchiveError(LivelogError):
 
 class StoreError(LivelogError):
     """Raised when Redis does not answer a reader."""
+
+
+def said(error: BaseException) -> str:
+    """What an exception says, or only its type when it cannot even say that."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception as fault:
+        if is_interrupt(fault):
+            raise
+        return type(error).__name__
 
 
 _QUIET_SECONDS = 60.0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import reprlib
 
-from celery_livelog.writer import current
+from celery_livelog.interrupts import is_interrupt
+from celery_livelog.writer import AttemptWriter, current
 
 #: The logger through which Celery's stand-in for stdout sends what is printed to the console.
 REDIRECTED = "celery.redirected"
@@ -26,14 +28,38 @@ class LogHandler(logging.Handler):
             return False
         own = _is_celerys_own(record)
         if writer.takes(record) and not own:
-            writer.log(record.levelname, record.name, self._message(record))
+            _take(writer, record)
         return not own
 
-    def _message(self, record: logging.LogRecord) -> str:
-        try:
-            return self.format(record)
-        except Exception:  # noqa: BLE001 - the record's own arguments do not fit; the console's handler tells its author
-            return f"{record.msg!r} {record.args!r}"
+
+def _take(writer: AttemptWriter, record: logging.LogRecord) -> None:
+    try:
+        writer.log(record.levelname, str(record.name), _text(record))
+    except (MemoryError, RecursionError) as error:
+        if is_interrupt(error):
+            raise
+        writer.lost += 1  # ours: without us there was room
+
+
+def _text(record: logging.LogRecord) -> str:
+    """What a plain formatter makes of a record; but it leaves nothing in it, where the task's own would find it."""
+    try:
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[0] is not None:
+            text = f"{text}\n{record.exc_text or _FORMATTER.formatException(record.exc_info)}"
+        elif record.exc_text:
+            text = f"{text}\n{record.exc_text}"
+        return f"{text}\n{record.stack_info}" if record.stack_info else text
+    except Exception as error:
+        if isinstance(error, RecursionError) or is_interrupt(error):
+            raise
+        # The record's arguments do not fit, or cannot be shown; the console's handler tells its author.
+        return f"{_SHORT.repr(record.msg)} {_SHORT.repr(record.args)}"
+
+
+_FORMATTER = logging.Formatter()
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 1000
 
 
 def taker(name: str) -> LogHandler | None:

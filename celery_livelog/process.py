@@ -65,14 +65,14 @@ class Capture:
         known = msgspec.Raw(msgspec.json.encode(attempt))  # first of all: a name that is no text must stop us here
         self._stand_in()
         self._slots += 1
-        self._engage()
-        raw = self._descriptors.sizes if self._descriptors is not None else _no_raw_files
-        paths = self._descriptors.paths if self._descriptors is not None else None
+        engaged = self._engage()
+        raw = self._descriptors.sizes if self._descriptors is not None and engaged else _no_raw_files
+        paths = self._descriptors.paths if self._descriptors is not None and engaged else None
         writer = AttemptWriter(self._journal, self._slots, raw)
-        writer.captures_descriptors = self._descriptors is not None
+        writer.captures_descriptors = engaged
         secrets = {"mask": masked(), "redact": redact}
         begin = msgspec.json.encode({"attempt": known, "raw": paths, "requeued": requeued, **secrets})
-        self._journal.append(BEGIN, 0, self._slots, 0, raw(), begin, force=True)
+        self._journal.append(BEGIN, 0, self._slots, 0, raw(), begin, must=True)
         return writer, current.set(writer)
 
     def end(self, writer: AttemptWriter, token: Token[AttemptWriter | None], ending: Ending) -> None:
@@ -83,7 +83,7 @@ class Capture:
             current.reset(token)
         except ValueError:
             current.set(None)  # begun in another context
-        if self._descriptors is not None:
+        if self._descriptors is not None and writer.captures_descriptors:
             self._descriptors.release()
         writer.end(msgspec.json.encode(ending))
 
@@ -92,8 +92,8 @@ class Capture:
         threads.uninstall()
         for name, stream in (("stdout", STDOUT), ("stderr", STDERR)):
             tee = self._tees.get(stream)
-            if tee is not None and getattr(sys, name) is tee:
-                setattr(sys, name, tee.inner)
+            if tee is not None and tee is getattr(sys, name, None):
+                setattr(sys, name, self._tees[stream].inner)
         for logger in map(logging.getLogger, _LOGGERS):
             if self._logs is not None:
                 logger.removeHandler(self._logs)
@@ -107,39 +107,53 @@ class Capture:
 
     def _stand_in(self) -> None:
         """See that our streams and handlers are in place: Celery puts its own there in every child, tasks may too."""
+        self._place_streams()
+        if self._logs is not None:
+            self._place_handlers(self._logs)
+
+    def _place_streams(self) -> None:
         for name, stream in (("stdout", STDOUT), ("stderr", STDERR)):
-            inner = getattr(sys, name)
-            if name in self._settings.capture and inner is not None and not isinstance(inner, Tee):
-                tee = Tee(inner, stream, self._onward(inner))
-                self._tees[stream] = tee
-                setattr(sys, name, tee)
-        if self._logs is None:
-            return
+            inner = getattr(sys, name, None)
+            if isinstance(inner, Tee):
+                inner.passes = False
+            elif name in self._settings.capture and inner is not None:
+                setattr(sys, name, self._tee(inner, stream))
+
+    def _place_handlers(self, logs: LogHandler) -> None:
         for logger in map(logging.getLogger, _LOGGERS):
-            if self._logs not in logger.handlers:
-                logger.handlers.insert(0, self._logs)
+            if logs not in logger.handlers:
+                logger.handlers.insert(0, logs)
                 if self._descriptors is not None:
                     self._descriptors.spare_handlers()
             if self._filter is not None:
                 for handler in logger.handlers:
-                    if handler is not self._logs:
+                    if handler is not logs:
                         handler.addFilter(self._filter)
+
+    def _tee(self, inner: Any, stream: int) -> Tee:
+        """A tee in front of a stream. One that a task has put something else in front of leaves the capture to this."""
+        if stream in self._tees:
+            self._tees[stream].passes = True
+        tee = self._tees[stream] = Tee(inner, stream, self._onward(inner))
+        return tee
 
     def _onward(self, inner: Any) -> Any:
         """Where a captured stream's text goes on to; see `Tee`."""
         if not self._settings.tee:
             return None
-        fd = self._descriptors.writes_to_console(inner) if self._descriptors else 0
-        return self._descriptors.console[fd] if self._descriptors and fd else inner
+        console = self._descriptors.console(inner) if self._descriptors is not None else None
+        return inner if console is None else console
 
-    def _engage(self) -> None:
-        """Point the descriptors at the raw files; a process that has no more descriptors goes on without."""
-        if self._descriptors is not None:
-            try:
-                self._descriptors.engage()
-            except OSError as error:
-                complain("descriptors 1 and 2 are not captured in this process", error)
-                self._descriptors = None
+    def _engage(self) -> bool:
+        """Point the descriptors at raw files; a task that there is no room for goes on without."""
+        if self._descriptors is None:
+            return False
+        try:
+            self._descriptors.engage()
+        except OSError as error:
+            complain("descriptors 1 and 2 of a task are not captured", error)
+            return False
+        return True
 
     def _after_fork(self) -> None:
         """In a child that a task forked: what it prints goes the way of a subprocess' output where there is one."""
@@ -148,8 +162,9 @@ class Capture:
         if writer is None:
             return
         writer.forget_held()
-        if self._descriptors is not None:
-            self._journal.divert()
+        if self._descriptors is not None and writer.captures_descriptors:
+            shown = self._filter is None and self._descriptors.unspare_handlers()
+            self._journal.divert(records=not shown)
             for tee in self._tees.values():
                 tee.console = None
 

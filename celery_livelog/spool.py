@@ -17,15 +17,20 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import mmap
 import os
 import secrets
 import socket
 import stat
+import struct
 from pathlib import Path
 
 from celery_livelog.errors import SpoolError
+from celery_livelog.files import aside, leave_out_of_forks, map_page, private_file, unmap_page
+from celery_livelog.interrupts import is_interrupt
 
 WORKER = "worker"
 SHIPPER = "shipper"
@@ -42,10 +47,12 @@ def create(root: str) -> Path:
     name = f"{_safe(socket.gethostname())}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         _private(Path(root))
-        directory = Path(root) / name
+        directory = Path(root).absolute() / name
         directory.mkdir(mode=0o700)
         os.mkfifo(directory / "doorbell", 0o600)
-        (directory / "awake").write_bytes(bytes(_PAGE))
+        fd = private_file(directory / "awake", os.O_WRONLY)
+        os.write(fd, bytes(_BELL_BYTES))
+        os.close(fd)
     except OSError as error:
         raise SpoolError(
             f"the spool directory {root} cannot be used ({error.strerror or error}); "
@@ -90,8 +97,12 @@ def delete_raw_files(directory: Path, process: str) -> None:
 
 
 def _private(directory: Path) -> None:
-    """Make `directory` if absent; refuse one that others may write or that belongs to another user."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make `directory` if absent; refuse one that others may write, that is another user's, or that they lead us to."""
+    absent = [path for path in (directory, *directory.parents) if not os.path.lexists(path)]
+    for path in reversed(absent):
+        path.mkdir(mode=0o700, exist_ok=True)  # with `parents`, mkdir leaves those to the umask
+    if directory.lstat().st_uid not in (os.geteuid(), 0):
+        raise PermissionError(f"owner {directory.lstat().st_uid}: not this user's")
     status = directory.stat()
     if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise PermissionError(f"owner {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o}: not private to this user")
@@ -105,46 +116,56 @@ def _safe(name: str) -> str:
 
 
 class Lock:
-    """A POSIX lock that says "this process lives". Forked children do not inherit it; a kill -9 frees it.
+    """A lock that says "this process lives". Forked children do not inherit it; a kill -9 frees it.
 
-    Trap: closing any other descriptor of the same file in the process drops it, so nothing else opens it there.
+    It belongs to an open file that only a mapping refers to, which a fork leaves out: a task that closes descriptors it
+    did not open does not end its process for those who ask.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
         self.path = directory / f"{name}.lock"
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._mapped = 0
+        self._pid = os.getpid()
 
     def take(self) -> bool:
         """Take the lock unless another process holds it."""
         try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _WHOLE_FILE)
         except OSError:
             return False
+        self._mapped = map_page(self._fd, mmap.PROT_READ)
+        leave_out_of_forks(self._mapped)
+        os.close(self._fd)
+        self._fd = -1
         return True
 
     def release(self) -> None:
         """Give the lock up; harmless when done twice."""
         if self._fd >= 0:
             os.close(self._fd)
-            self._fd = -1
+        if self._mapped and os.getpid() == self._pid:  # in a forked child something else may be there
+            unmap_page(self._mapped)
+        self._fd, self._mapped = -1, 0
 
 
 def held(directory: Path, name: str) -> bool:
-    """Whether another process holds the lock `name`; never asked by the holder itself."""
+    """Whether a process holds the lock `name`."""
     try:
-        fd = os.open(directory / f"{name}.lock", os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(directory / f"{name}.lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _WHOLE_FILE)
     finally:
         os.close(fd)
-    return False
+    return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
 
 
-_PAGE = 16
+_FLOCK = struct.Struct("hhqqi4x")  # type, whence, start, length, pid
+_WHOLE_FILE = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+_BELL_BYTES = 16
 _ASLEEP = 0
 _PULSE = slice(8, 16)
 
@@ -153,12 +174,14 @@ class Doorbell:
     """Wakes the shipper when it sleeps; awake, it costs a look at a mapped byte. Never blocks, never raises."""
 
     def __init__(self, directory: Path) -> None:
-        self._fifo = os.open(directory / "doorbell", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        fd = os.open(directory / "awake", os.O_RDWR | os.O_CLOEXEC)
+        self._path = directory / "doorbell"
+        self._fifo = self._open()
+        fd = os.open(directory / "awake", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            self._page = mmap.mmap(fd, _PAGE)
+            page = (ctypes.c_ubyte * _BELL_BYTES).from_address(map_page(fd, mmap.PROT_READ | mmap.PROT_WRITE))
         finally:
             os.close(fd)
+        self._page = memoryview(page).cast("B")  # stays mapped: some thread may look at it at any moment
 
     def ring(self) -> None:
         """Called after each append."""
@@ -170,8 +193,12 @@ class Doorbell:
         """Wake the shipper whether or not it said that it sleeps."""
         try:
             os.write(self._fifo, b"!")
-        except OSError:
-            pass  # full of rings already, or the directory's file system has no room: the shipper looks by itself
+        except OSError as error:
+            # Full of rings already, or the directory's file system has no room: the shipper looks by itself.
+            if is_interrupt(error):
+                raise
+            if error.errno == errno.EBADF and self._fifo >= 0:
+                self._ring_again()
 
     @property
     def fifo(self) -> int:
@@ -201,6 +228,19 @@ class Doorbell:
     def close(self) -> None:
         """Let go of both; harmless when done twice."""
         if self._fifo >= 0:
-            os.close(self._fifo)
-            self._page.close()
-            self._fifo = -1
+            fifo, self._fifo = self._fifo, -1
+            try:
+                os.close(fifo)
+            except OSError:
+                pass  # the task has done it
+
+    def _open(self) -> int:
+        return aside(os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW))
+
+    def _ring_again(self) -> None:
+        """The task has closed our descriptor."""
+        try:
+            self._fifo = self._open()
+            os.write(self._fifo, b"!")
+        except OSError:
+            pass

@@ -13,6 +13,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, TypeVar
 
+from celery_livelog.errors import said
+from celery_livelog.interrupts import is_interrupt
 from celery_livelog.writer import AttemptWriter, current
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -67,7 +69,7 @@ class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and
             self._tell("stage_complete", **ending, result=self._result)
         else:
             shown = "".join(traceback.format_exception(kind, error, trace))
-            self._tell("stage_error", **ending, error=_said(error), traceback=shown)
+            self._tell("stage_error", **ending, error=said(error), traceback=shown)
 
     def __call__(self, function: _F) -> _F:
         if inspect.iscoroutinefunction(function):
@@ -124,8 +126,10 @@ def _encoded(event: dict[str, Any]) -> bytes:
     """An event as JSON that any reader takes; what JSON cannot hold is shown as text."""
     try:
         text = json.dumps(event, default=_plain, allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError):  # odd keys, NaN, circles
-        text = ""
+    except (TypeError, ValueError, RecursionError) as error:
+        if is_interrupt(error):
+            raise
+        text = ""  # odd keys, NaN, circles
     if not text or len(text) > _EVENT_CHARACTERS:
         text = json.dumps({key: _simple(value) for key, value in event.items()}, ensure_ascii=False)
     return _SURROGATES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text).encode()
@@ -135,8 +139,10 @@ def _plain(value: Any) -> int | str:
     """A value that JSON does not know: as a number if it is a whole one, of another library, else as text."""
     try:
         return operator.index(value)
-    except Exception:  # noqa: BLE001 - the value's own code
-        return _shown(value)
+    except Exception as error:
+        if is_interrupt(error):
+            raise
+        return _shown(value)  # it was the value's own code
 
 
 def _simple(value: Any) -> int | float | str | None:
@@ -148,15 +154,10 @@ def _simple(value: Any) -> int | float | str | None:
 def _shown(value: Any) -> str:
     try:
         return value if isinstance(value, str) else repr(value)
-    except Exception:  # noqa: BLE001 - the value's own code
-        return f"<{type(value).__name__}>"
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - the error's own code
-        return type(error).__name__
+    except Exception as error:
+        if is_interrupt(error):
+            raise
+        return f"<{type(value).__name__}>"  # it was the value's own code
 
 
 _SURROGATES = re.compile("[\ud800-\udfff]")

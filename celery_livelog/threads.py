@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import Context
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from celery_livelog.writer import AttemptWriter, current
@@ -43,11 +43,19 @@ def uninstall() -> None:
         green_thread.__init__ = green_thread.__init__.__wrapped__
 
 
+def _inherits(thread: threading.Thread) -> bool:
+    """Whether a thread gets its context from the one that starts it, which Python 3.14 can do."""
+    return getattr(thread, "_context", None) is not None or bool(getattr(sys.flags, "thread_inherit_context", 0))
+
+
 def _within(writer: AttemptWriter, call: Callable[..., Any]) -> Callable[..., Any]:
     def carried(*args: Any, **kwargs: Any) -> Any:
         token = current.set(writer)
         try:
             return call(*args, **kwargs)
+        except BaseException as error:
+            error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next  # ours is nobody's business
+            raise
         finally:
             current.reset(token)
 
@@ -57,8 +65,11 @@ def _within(writer: AttemptWriter, call: Callable[..., Any]) -> Callable[..., An
 @wraps(_start)
 def _carrying_start(self: threading.Thread) -> None:
     writer = current.get()
-    if writer is not None:
-        self.run = _within(writer, self.run)  # type: ignore[method-assign]
+    if writer is not None and not _inherits(self):
+        # A thread begins with an empty context, so this one is as good. `Context.run` is in no traceback or stack.
+        context = Context()
+        context.run(current.set, writer)
+        self.run = partial(context.run, self.run)  # type: ignore[method-assign]
     _start(self)
 
 

@@ -23,6 +23,8 @@ _HOLD = 8192
 _FRAME_CHARACTERS = 1024 * 1024
 #: Characters of a logged message that go into one frame; a longer one continues in the next, on a line of its own.
 _LOG_CHARACTERS = 2 * _FRAME_CHARACTERS
+#: Log records that are remembered before those that are gone are forgotten.
+_TAKEN = 64
 
 
 class AttemptWriter:
@@ -38,11 +40,12 @@ class AttemptWriter:
         self._slot = slot
         self._raw = raw
         self._held: dict[tuple[int, int], str] = {}
-        self._lost = 0
-        self._lost_why = b""
+        #: Lines that were printed and are not in the journal, until a gap says so there.
+        self.lost = 0
+        self._lost_why = b"lost"
         #: Secrets that are not in the journal yet, because the disk is full: until then, no text goes there either.
         self._unmasked: dict[bytes, None] = {}
-        #: The log record of each thread that was taken last.
+        #: The log records that were taken, by their ids.
         self._taken: dict[int, weakref.ref[logging.LogRecord]] = {}
         #: How the attempt failed, as far as is known before its end.
         self.reason = ""
@@ -75,11 +78,11 @@ class AttemptWriter:
                 part = text[start : start + _FRAME_CHARACTERS]
                 self._put(TEXT, stream, thread & 0xFFFFFFFF, _encoded(part))
 
-    def write_bytes(self, stream: int, data: bytes) -> None:
+    def write_bytes(self, stream: int, data: bytes | memoryview) -> None:
         """Take bytes of a stream, such as those for ``sys.stdout.buffer``."""
         self.flush(stream)
         for start in range(0, len(data), _FRAME_CHARACTERS):
-            part = data[start : start + _FRAME_CHARACTERS]
+            part = bytes(data[start : start + _FRAME_CHARACTERS])
             self._put(TEXT, stream, get_ident() & 0xFFFFFFFF, part)
 
     def flush(self, stream: int) -> None:
@@ -107,11 +110,14 @@ class AttemptWriter:
 
     def takes(self, record: logging.LogRecord) -> bool:
         """Whether this log record is new here; a record that passes several handlers is taken once."""
-        thread = get_ident()
-        taken = self._taken.get(thread)
+        taken = self._taken.get(id(record))
         if taken is not None and taken() is record:
             return False
-        self._taken[thread] = weakref.ref(record)
+        if len(self._taken) >= _TAKEN:
+            for key, known in list(self._taken.items()):
+                if known() is None:
+                    self._taken.pop(key, None)
+        self._taken[id(record)] = weakref.ref(record)
         return True
 
     def forget_held(self) -> None:
@@ -121,19 +127,19 @@ class AttemptWriter:
     def end(self, payload: bytes) -> None:
         """Write what is held and how the attempt ended; what comes later is not of this attempt."""
         for (stream, thread), text in list(self._held.items()):
-            self._put(TEXT, stream, thread & 0xFFFFFFFF, _encoded(text))
+            self._put(TEXT, stream, thread & 0xFFFFFFFF, _encoded(text), one_more=True)
         self._held.clear()
-        self._admit_loss()
+        self._admit_loss(must=True)
         self.ended = True
-        self._journal.append(END, 0, self._slot, 0, self._raw(), payload, force=True)
+        self._journal.append(END, 0, self._slot, 0, self._raw(), payload, must=True)
 
     def _put(self, kind: int, stream: int, channel: int, payload: bytes, *, one_more: bool = False) -> None:
-        if self._lost and self._journal.has_room():
+        if self.lost and self._journal.has_room():
             self._admit_loss()
         sealed = self._unmasked and not self._masks()
         if sealed or not self._journal.append(kind, stream, self._slot, channel, self._raw(), payload):
             lines = payload.count(b"\n") + one_more
-            self._lost += lines  # no call in this line: another thread could count in the middle of it
+            self.lost += lines  # no call in this line: another thread could count in the middle of it
             self._lost_why = b"overload" if self._journal.full else b"lost"
 
     def _masks(self) -> bool:
@@ -144,12 +150,12 @@ class AttemptWriter:
             self._unmasked.pop(secret, None)
         return True
 
-    def _admit_loss(self) -> None:
-        lost, self._lost = self._lost, 0
+    def _admit_loss(self, *, must: bool = False) -> None:
+        lost, self.lost = self.lost, 0
         if lost:
             payload = b'{"lines":%d,"reason":"%b"}' % (lost, self._lost_why)
-            if not self._journal.append(GAP, INTERNAL, self._slot, 0, self._raw(), payload, force=True):
-                self._lost += lost
+            if not self._journal.append(GAP, INTERNAL, self._slot, 0, self._raw(), payload, force=True, must=must):
+                self.lost += lost  # no call in this line, see `_put`
 
 
 def _encoded(text: str) -> bytes:

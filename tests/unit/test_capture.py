@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import io
 import logging
 import sys
@@ -178,17 +180,38 @@ def test_a_stream_that_is_hardly_one() -> None:
     assert inner.text == "text"
 
 
-def test_closing_it_closes_nothing(writer: AttemptWriter, console: Console, tmp_path: Path) -> None:
-    """A task that closes its stdout, or uses it in ``with``, does not close the worker's."""
+def test_closing_it_closes_what_was_there(writer: AttemptWriter, console: Console, tmp_path: Path) -> None:
+    """A closed stdout is closed as without livelog, and says so; letting go of it closes nothing."""
+    Tee(console, STDOUT, console).buffer.write(b"before\n")
+    gc.collect()
     tee = Tee(console, STDOUT, console)
-    tee.close()
-    tee.buffer.close()
     with tee as stream:
         stream.write("in with\n")
-    tee.write("still\n")
-    assert not tee.closed
-    assert not console.closed
-    assert captured(writer, tmp_path) == [("stdout", "in with"), ("stdout", "still")]
+    assert tee.closed
+    assert tee.buffer.closed
+    with pytest.raises(ValueError, match="closed file"):
+        tee.write("too late\n")
+    assert console.closed
+    assert captured(writer, tmp_path)[:2] == [("stdout", "before"), ("stdout", "in with")]
+
+
+def test_the_bytes_of_a_stream_may_be_taken_over(writer: AttemptWriter, console: Console, tmp_path: Path) -> None:
+    """Scripts put a text stream of their own around ``sys.stdout.detach()``: captured once, and shown."""
+    tee = Tee(console, STDOUT, console)
+    own = io.TextIOWrapper(tee.detach(), encoding="utf-8", line_buffering=True)
+    print("through its own", file=own)
+    assert captured(writer, tmp_path) == [("stdout", "through its own")]
+    assert console.shown == "through its own\n"
+
+
+def test_a_copy_is_one_of_what_was_there(writer: AttemptWriter) -> None:
+    """Celery's stand-in can be copied and pickled, so what has a reference to it can."""
+    copied = copy.deepcopy(Tee(Shown(), STDOUT, None))
+    assert isinstance(copied, Shown)
+
+
+class Shown:
+    """A stream that can be copied."""
 
 
 def test_threads_without_a_task_are_not_captured(writer: AttemptWriter, console: Console, tmp_path: Path) -> None:

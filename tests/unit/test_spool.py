@@ -39,8 +39,9 @@ def test_a_directory_of_its_own(tmp_path: Path) -> None:
         os.umask(before)
     assert made[0] != made[1]
     assert {path.parent for path in made} == {tmp_path / "deep" / "spool"}
-    for path in (*made, made[0].parent):
+    for path in (*made, made[0].parent, made[0].parent.parent):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made[0].iterdir()} == {0o600}
     assert f"-{os.getpid()}-" in made[0].name
     assert stat.S_ISFIFO((made[0] / "doorbell").stat().st_mode)
 
@@ -55,6 +56,67 @@ def test_a_root_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> N
         spool.create(str(root))
     assert str(root) in str(caught.value)
     assert list(root.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("planted", ["link", "directory"])
+def test_a_root_that_another_user_has_planted_is_refused(tmp_path: Path, planted: str) -> None:
+    """As in a directory like /tmp, where others may make what does not exist yet; also when it leads to our own."""
+    own, root = tmp_path / "own", tmp_path / "spool"
+    own.mkdir(mode=0o700)
+    if planted == "link":
+        root.symlink_to(own)
+    else:
+        root.mkdir(mode=0o700)
+    os.chown(root, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(SpoolError, match="not this user's"):
+        spool.create(str(root))
+    assert list(own.iterdir()) == []
+
+
+def test_a_link_of_ones_own_is_followed(tmp_path: Path) -> None:
+    """Who has more room on another disk may say so with a link."""
+    (tmp_path / "disk").mkdir(mode=0o700)
+    (tmp_path / "spool").symlink_to(tmp_path / "disk")
+    assert spool.create(str(tmp_path / "spool")).parent == tmp_path / "spool"
+    assert len(list((tmp_path / "disk").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["process.lock", "doorbell", "awake"])
+def test_links_are_not_followed(directory: Path, tmp_path: Path, name: str) -> None:
+    """Nothing of ours is opened through a link that stands in its place."""
+    (directory / name).unlink(missing_ok=True)
+    (directory / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError):
+        Lock(directory, "process") if name == "process.lock" else Doorbell(directory)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_closing_descriptors_frees_no_lock(directory: Path) -> None:
+    """A lock is its process', not a descriptor's: closing all, forking and closing there, changes nothing."""
+    children.run(
+        """
+        import os, sys
+        from pathlib import Path
+        from celery_livelog.spool import Doorbell, Lock, held
+
+        directory = Path(sys.argv[1])
+        lock, bell = Lock(directory, "process"), Doorbell(directory)
+        assert lock.take()
+        os.closerange(3, 4096)
+        assert held(directory, "process")
+        pid = os.fork()
+        if not pid:
+            lock.release()
+            os._exit(0 if held(directory, "process") else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        bell.wake()
+        assert os.read(bell.fifo, 10) == b"!"
+        lock.release()
+        assert not held(directory, "process")
+        """,
+        directory,
+    )
 
 
 def test_a_root_that_is_no_directory_is_refused(tmp_path: Path) -> None:
