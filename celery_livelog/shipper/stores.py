@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from sqlalchemy.exc import DataError
 
@@ -30,17 +31,17 @@ class Stores:
     """Everything that a shipper writes to.
 
     :param console: the descriptors to which raw output is forwarded.
-    :param lease: the name under which the shipper says in Redis that it lives.
+    :param directory: the spool directory, for what waits for an archive that is away. Its name is that of the lease.
     """
 
-    def __init__(self, settings: Settings, console: tuple[int, int], lease: str) -> None:
+    def __init__(self, settings: Settings, console: tuple[int, int], directory: Path) -> None:
         #: Called with the id of an attempt whose log needs its journal no more.
         self.archived: Callable[[str], None] = lambda attempt: None
         self._live = None
         if settings.redis_url is not None:
             writer = StreamWriter(settings.redis_url, settings.key_prefix, settings.maxlen, settings.expires)
-            self._live = Live(writer, settings, lease)
-        self._archiver = Archiver(Archive(settings.archive_url), settings.maxlen, self._when_archived)
+            self._live = Live(writer, settings, directory.name)
+        self._archiver = Archiver(Archive(settings.archive_url), settings.maxlen, directory, self._when_archived)
         self._rows = Catalog(settings.database_url)
         self._catalog: Sink[Attempt] = Sink("the catalog", self._write_rows, gather=_CATALOG_SECONDS)
         self._descriptors = console
@@ -52,7 +53,7 @@ class Stores:
         """Take records of an attempt; after its last one, `attempt` says how it ended."""
         if self._live is not None:
             self._live.put(attempt, records, resumed=resumed)
-        self._archiver.put(attempt, records)
+        self._archiver.put(attempt, records, resumed=resumed)
 
     def previews(self, attempt: Attempt, previews: Sequence[Record]) -> None:
         """Take unfinished lines: for live viewers only."""
@@ -73,6 +74,11 @@ class Stores:
         """Called each round of the loop."""
         if self._live is not None:
             self._live.tick()
+
+    @property
+    def lost(self) -> bool:
+        """Whether a store has lost what it had taken: then all journals are to be read once more."""
+        return self._archiver.lost
 
     @property
     def idle(self) -> bool:

@@ -6,8 +6,9 @@ What is put is read back before it counts as stored, and everything that a store
 from __future__ import annotations
 
 import os
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache, cached_property
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
 #: How long a remote store may fail before that is an error: the shipper has a back-off of its own.
 RETRY: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
 
+#: How a local store names a file until all of it is written; it lists none of them.
+_HALF_WRITTEN = re.compile(r"#\d+$")
+
 
 class Objects:
     """The objects below ``file://``, ``s3://``, ``gs://``, ``az://`` or ``memory://``, which all of a process share.
 
-    Writes are synchronous, reads asynchronous. Each raises `ArchiveError` when the store fails.
+    What the shipper needs is synchronous, what readers need asynchronous. Each raises `ArchiveError` when the store
+    fails.
     """
 
     def __init__(self, url: str) -> None:
@@ -53,6 +58,32 @@ class Objects:
                 f"{path} came back from the store with {found[0]} bytes and CRC {found[1]:08x}; "
                 f"expected what was sent, {sent[0]} bytes and CRC {sent[1]:08x}"
             )
+
+    def fetch(self, path: str) -> bytes | None:
+        """As `get`, for who writes."""
+        with _one_line(f"cannot read {path}"):
+            try:
+                return bytes(self._store.get(path).bytes())
+            except FileNotFoundError:
+                return None
+
+    def length(self, path: str) -> int:
+        """As `size`, for who writes."""
+        with _one_line(f"cannot read {path}"):
+            try:
+                return self._store.head(path)["size"]
+            except FileNotFoundError:
+                return 0
+
+    def keep_only(self, path: str, names: Collection[str]) -> None:
+        """Delete all objects in the folder `path` but these, and what a killed process has left half written there."""
+        with _one_line(f"cannot tidy {path}"):
+            found = [item["path"] for item in self._store.list_with_delimiter(path)["objects"]]
+            self._store.delete([item for item in found if item.rpartition("/")[2] not in names])
+            if self._folder is not None:
+                for half in (self._folder / path).iterdir():
+                    if _HALF_WRITTEN.search(half.name):
+                        half.unlink(missing_ok=True)
 
     async def folders(self, path: str) -> list[str]:
         """The paths of the folders in the folder `path`; none when it does not exist."""
