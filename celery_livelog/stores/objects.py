@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache, cached_property
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: How long a remote store may fail before that is an error: the shipper has a back-off of its own.
 RETRY: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
 
+#: Objects that one answer lists.
+_LISTED = 1000
 #: How a local store names a file until all of it is written; it lists none of them.
 _HALF_WRITTEN = re.compile(r"#\d+$")
 
@@ -61,6 +63,8 @@ class Objects:
 
     def fetch(self, path: str) -> bytes | None:
         """As `get`, for who writes."""
+        if not self.exists:
+            return None
         with _one_line(f"cannot read {path}"):
             try:
                 return bytes(self._store.get(path).bytes())
@@ -69,6 +73,8 @@ class Objects:
 
     def length(self, path: str) -> int:
         """As `size`, for who writes."""
+        if not self.exists:
+            return 0
         with _one_line(f"cannot read {path}"):
             try:
                 return self._store.head(path)["size"]
@@ -87,13 +93,24 @@ class Objects:
 
     async def folders(self, path: str) -> list[str]:
         """The paths of the folders in the folder `path`; none when it does not exist."""
-        if not self._exists:
+        if not self.exists:
             return []
         with _one_line(f"cannot list {path}"):
             return list((await self._store.list_with_delimiter_async(path))["common_prefixes"])
 
+    async def walk(self, path: str) -> AsyncIterator[str]:
+        """The paths of all objects below the folder `path`, folder by folder."""
+        if not self.exists:
+            return
+        with _one_line(f"cannot list {path}"):
+            async for listed in self._store.list(path, chunk_size=_LISTED):
+                for item in listed:
+                    yield item["path"]
+
     async def get(self, path: str) -> bytes | None:
         """A whole object; None when there is none."""
+        if not self.exists:
+            return None
         with _one_line(f"cannot read {path}"):
             try:
                 return bytes(await (await self._store.get_async(path)).bytes_async())
@@ -107,6 +124,8 @@ class Objects:
 
     async def size(self, path: str) -> int:
         """The size of an object in bytes; 0 when there is none."""
+        if not self.exists:
+            return 0
         with _one_line(f"cannot read {path}"):
             try:
                 return (await self._store.head_async(path))["size"]
@@ -120,7 +139,7 @@ class Objects:
         return _memory(self._url) if self._url.startswith("memory:") else from_url(self._url, retry_config=RETRY)
 
     @property
-    def _exists(self) -> bool:
+    def exists(self) -> bool:
         """Whether anything can have been put; reading makes no folder."""
         return self._folder is None or self._folder.is_dir()
 

@@ -282,6 +282,15 @@ def test_readers_see_no_less_while_a_second_shipper_begins(archiver: Open, archi
     assert [record.n for record in read(archive, manifest(archive))] == list(range(1, 41))
 
 
+def test_a_second_shipper_finds_no_archive(archiver: Open, archive: Archive, done: list[Attempt]) -> None:
+    """The first one had come to nothing: there is not even a folder."""
+    of = attempt()
+    given = [*lines(1, 3), *ended(of, 4)]
+    archiver().put(of, given, resumed=True)
+    wait_for(lambda: done)
+    assert read(archive, manifest(archive)) == given
+
+
 def test_what_a_killed_shipper_has_left_in_the_archive_goes(
     archiver: Open, archive: Archive, done: list[Attempt], tmp_path: Path
 ) -> None:
