@@ -153,12 +153,13 @@ class Follower:
 
     def close(self, *, delete: bool) -> None:
         """Let go of all files; `delete` when nobody needs them any more."""
-        for part in self._parts:
-            part.close(delete=delete)
         for file in (*self._files, *self._older):
             file.close(delete=delete)
-        if delete:
+        if delete:  # before the journals, which alone lead to them
             spool.delete_raw_files(self._directory, self._process)
+        for part in self._parts:
+            part.close(delete=delete)
+        if delete:
             (self._directory / f"{self._process}.lock").unlink(missing_ok=True)
 
     @property

@@ -133,9 +133,7 @@ class Shipper:
         if shown.records:
             self._stores.records(attempt, shown.records, resumed=self._first_round)
         if log.ended:
-            self._stores.catalog(copy(attempt))
-            if log.silent:
-                self._archived.append(attempt.attempt)
+            self._stores.catalog(copy(attempt), silent=log.silent)
 
     def _preview(self) -> None:
         """Show unfinished lines as they stand: a prompt, a progress bar."""
@@ -208,6 +206,6 @@ def ship(directory: Path, settings: Settings, leaving: Callable[[], bool], conso
             shipper.close()
             stores.close()
         again = stores.lost
-    lock.release()
     if not left and not processes(directory):
-        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)  # while it is locked: nobody begins to ship what goes
+    lock.release()

@@ -6,15 +6,18 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import monotonic
 
 from sqlalchemy.exc import DataError
 
+from celery_livelog import spool
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import complain
 from celery_livelog.records import Record
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.archiver import Archiver
 from celery_livelog.shipper.live import Live
+from celery_livelog.shipper.settling import Settling
 from celery_livelog.shipper.sinks import Sink
 from celery_livelog.stores.archive import Archive
 from celery_livelog.stores.catalog import Catalog
@@ -25,6 +28,9 @@ _CATALOG_BATCH, _CATALOG_SECONDS = 500, 0.1
 #: Bytes of raw output that may wait for a console that is slow to take them; beyond that they are dropped there only.
 _CONSOLE_BYTES = 8 * 1024 * 1024
 _CLOSE_SECONDS = 3.0
+#: Seconds between two looks at how much of the spool waits for a catalog or a Redis that is away. Above half of the
+#: budget the journals are let go: output comes first.
+_WEIGH_SECONDS = 1.0
 
 
 class Stores:
@@ -37,13 +43,17 @@ class Stores:
     def __init__(self, settings: Settings, console: tuple[int, int], directory: Path) -> None:
         #: Called with the id of an attempt whose log needs its journal no more.
         self.archived: Callable[[str], None] = lambda attempt: None
+        self._settling = Settling(lambda attempt: self.archived(attempt))
+        self._directory = directory
+        self._patience_bytes = settings.spool_max_bytes // 2
+        self._weighed_at = 0.0
         self._live = None
         if settings.redis_url is not None:
             writer = StreamWriter(settings.redis_url, settings.key_prefix, settings.maxlen, settings.expires)
-            self._live = Live(writer, settings, directory.name)
+            self._live = Live(writer, settings, directory.name, self._settling.written)
         self._archiver = Archiver(Archive(settings.archive_url), settings.maxlen, directory, self._when_archived)
         self._rows = Catalog(settings.database_url)
-        self._catalog: Sink[Attempt] = Sink("the catalog", self._write_rows, gather=_CATALOG_SECONDS)
+        self._catalog: Sink[tuple[Attempt, bool]] = Sink("the catalog", self._write_rows, gather=_CATALOG_SECONDS)
         self._descriptors = console
         self._console: Sink[tuple[int, bytes]] = Sink("the console", self._write_console, hurried=True)
         # Two counters, each written by one thread only: the loop's and the sink's.
@@ -60,9 +70,11 @@ class Stores:
         if self._live is not None:
             self._live.put(attempt, previews, resumed=False)
 
-    def catalog(self, attempt: Attempt) -> None:
-        """Take what is known of an attempt now."""
-        self._catalog.put(attempt)
+    def catalog(self, attempt: Attempt, *, silent: bool = False) -> None:
+        """Take what is known of an attempt now; of one that ended `silent` nothing else is stored."""
+        if silent:
+            self._settling.expect(attempt.attempt, 1)
+        self._catalog.put((attempt, silent))
 
     def console(self, stream: int, data: bytes) -> None:
         """Take raw output for the worker's console."""
@@ -74,6 +86,11 @@ class Stores:
         """Called each round of the loop."""
         if self._live is not None:
             self._live.tick()
+        now = monotonic()
+        if self._settling and now > self._weighed_at + _WEIGH_SECONDS:
+            self._weighed_at = now
+            if spool.spent(self._directory) > self._patience_bytes:
+                self._settling.give_up()
 
     @property
     def lost(self) -> bool:
@@ -95,20 +112,22 @@ class Stores:
             self._live.close(_CLOSE_SECONDS)
 
     def _when_archived(self, attempt: Attempt) -> None:
-        self._catalog.put(attempt)
+        self._settling.expect(attempt.attempt, 1 if self._live is None else 2)
+        self._catalog.put((attempt, True))
         if self._live is not None:
             self._live.archived(attempt)
-        self.archived(attempt.attempt)
 
-    def _write_rows(self, queue: deque[Attempt]) -> None:
+    def _write_rows(self, queue: deque[tuple[Attempt, bool]]) -> None:
         count = min(len(queue), _CATALOG_BATCH)
-        rows = [queue[at] for at in range(count)]
+        rows = [queue[at][0] for at in range(count)]
         try:
             self._rows.write(rows)
         except DataError:
             self._write_singly(rows)
         for _ in range(count):
-            queue.popleft()
+            attempt, last = queue.popleft()
+            if last:
+                self._settling.written(attempt.attempt)
 
     def _write_singly(self, rows: Sequence[Attempt]) -> None:
         """One row that the database will never take must not keep the others out."""
