@@ -1,75 +1,18 @@
-"""Finishing is crash-safe and idempotent: a shipper is killed at any step, and the next leaves one log of each task."""
+"""Finishing is crash-safe: a shipper is killed at any step of it, and the next leaves one log of each task."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from celery_livelog import spool
-from celery_livelog.attempts import Attempt
-from celery_livelog.frames import BEGIN, STDERR, STDOUT
-from celery_livelog.journal import Journal
-from celery_livelog.reader import Reader
-from celery_livelog.records import End, Gap, Line, Record, decode
-from celery_livelog.settings import Settings
-from celery_livelog.stores.archive import Archive, Manifest
-from celery_livelog.stores.audit import Audit
-from celery_livelog.stores.catalog import Catalog
-from celery_livelog.writer import AttemptWriter
+from tests.faults.scene import SECONDS, Scene, check
 from tests.nodes.valkey import Valkey
-
-_AT = "2026-01-02T03:04:05.000006+00:00"
-_ENDING = b'{"state":"SUCCESS","exit_code":0,"reason":""}'
-_SECONDS = 60
-
-#: A shipper that kills itself before or after the call of one function, counted from 1. `half` leaves what a store
-#: leaves that is killed while it writes.
-_KILLED_SHIPPER = """
-import os, signal, sys
-from importlib import import_module
-
-target, when, number = sys.argv.pop(2), sys.argv.pop(2), int(sys.argv.pop(2))
-module, _, name = target.partition(":")
-owner, calls = import_module(module), 0
-*path, name = name.split(".")
-for part in path:
-    owner = getattr(owner, part)
-function = getattr(owner, name)
-
-def kill():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def killing(*args, **kwargs):
-    global calls
-    calls += 1
-    if calls == number and when == "half":
-        args[0]._make_folder(args[1])
-        (args[0]._folder / (args[1] + "#1")).write_bytes(args[2][: len(args[2]) // 2])
-    if calls == number and when in ("before", "half"):
-        kill()
-    try:
-        result = function(*args, **kwargs)
-    except OSError:
-        calls -= 1  # it has done nothing
-        raise
-    if calls == number:
-        kill()
-    return result
-
-from celery_livelog.shipper.__main__ import main
-setattr(owner, name, killing)
-main()
-"""
 
 _ARCHIVE = "celery_livelog.stores.archive:Archive"
 _STREAM = "celery_livelog.stores.stream:StreamWriter"
@@ -90,101 +33,6 @@ _STEPS = [
 ]
 
 
-class Scene:
-    """What a killed worker has left: a journal with three attempts, one of them silent, and raw files."""
-
-    def __init__(self, tmp_path: Path, redis_url: str) -> None:
-        self.archive = tmp_path / "archive"
-        conf = {
-            "livelog": True,
-            "livelog_dir": str(tmp_path),
-            "livelog_redis_url": redis_url,
-            "livelog_archive_url": self.archive.as_uri(),
-            "livelog_maxlen": 20,
-        }
-        self.settings = Settings.from_conf(conf)
-        self.process = f"{os.getpid()}-{os.urandom(4).hex()}"
-        self.directory = spool.create(self.settings.spool_dir)
-        spool.keep_settings(self.directory, self.settings.to_json())
-        self._paths = {
-            stream: spool.raw_path(spool.SHARED_MEMORY, self.process, f"1.{stream}") for stream in ("stdout", "stderr")
-        }
-        for path in self._paths.values():
-            path.touch(0o600)
-        self._journal = Journal(self.directory, self.process, 1 << 30, lambda: None)
-        self._attempt(1, "long", 23)
-        self._attempt(2, "short", 1)
-        self._attempt(3, "silent", 0)
-        self._journal.close()
-
-    def tasks(self) -> dict[str, list[str]]:
-        """What each task has printed."""
-        long = [text for number in range(1, 24) for text in (f"line {number}", f"raw {number}")]
-        return {"long": long, "short": ["line 1", "raw 1"], "silent": []}
-
-    def ship(self) -> subprocess.CompletedProcess[bytes]:
-        """Run a shipper to its end."""
-        return self._run("-m", "celery_livelog.shipper", str(self.directory))
-
-    def ship_and_die(self, target: str, when: str, number: int) -> bool:
-        """Run a shipper that is killed there; give whether it came so far."""
-        ended = self._run("-c", _KILLED_SHIPPER, str(self.directory), target, when, str(number))
-        assert ended.returncode in (-signal.SIGKILL, 0), ended.stderr.decode()
-        return ended.returncode != 0
-
-    def clear(self) -> None:
-        """Delete what a test that failed has left outside of its directory."""
-        for path in spool.SHARED_MEMORY.glob(f"livelog-{self.process}-*"):
-            path.unlink()
-
-    def left_overs(self) -> list[str]:
-        """All that should not be there when everything is shipped."""
-        left = [*Path(self.settings.spool_dir).rglob("*"), *spool.SHARED_MEMORY.glob(f"livelog-{self.process}-*")]
-        return [str(path) for path in left] + [str(path) for path in self.archive.rglob("*#*")]
-
-    def manifest(self, task_id: str) -> Manifest:
-        (manifest,) = asyncio.run(Archive(self.settings.archive_url).manifests(task_id))
-        return manifest
-
-    def archived(self, task_id: str) -> list[Record]:
-        async def read() -> list[Record]:
-            found = Archive(self.settings.archive_url).read(self.manifest_of[task_id])
-            return [decode(line) async for batch in found for line in batch]
-
-        self.manifest_of = {task_id: self.manifest(task_id)}
-        return asyncio.run(read())
-
-    def shown(self, task_id: str) -> list[Record]:
-        """What a reader shows of a task, which it follows to its end."""
-
-        async def read() -> list[Record]:
-            reader = Reader(self.settings)
-            try:
-                return [record async for batch in reader.log(task_id, follow=True) for record in batch.records]
-            finally:
-                await reader.close()
-
-        return asyncio.run(asyncio.wait_for(read(), _SECONDS))
-
-    def _attempt(self, slot: int, task_id: str, lines: int) -> None:
-        attempt = Attempt(attempt=f"{slot:016x}", task_id=task_id, pid=os.getpid(), started=_AT)
-        paths = {stream: str(path) for stream, path in self._paths.items()}
-        begin = msgspec.json.encode({"attempt": attempt, "raw": paths})
-        self._journal.append(BEGIN, 0, slot, 0, self._sizes(), begin, force=True)
-        writer = AttemptWriter(self._journal, slot, self._sizes)
-        for number in range(1, lines + 1):
-            writer.write(STDOUT if number % 2 else STDERR, f"line {number}\n")
-            with self._paths["stdout"].open("ab") as raw:
-                raw.write(b"raw %d\n" % number)
-        writer.end(_ENDING)
-
-    def _sizes(self) -> tuple[int, int]:
-        return self._paths["stdout"].stat().st_size, self._paths["stderr"].stat().st_size
-
-    def _run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run([sys.executable, *arguments], capture_output=True, timeout=_SECONDS, check=False)
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """One Valkey for all tests."""
@@ -203,42 +51,6 @@ def scene(server: Valkey, tmp_path: Path) -> Iterator[Scene]:
     scene = Scene(tmp_path, server.url)
     yield scene
     scene.clear()
-
-
-def check(scene: Scene, server: Valkey) -> None:
-    """All is where it belongs, once, and nothing else is anywhere."""
-    assert scene.left_overs() == []
-    catalog = Catalog(scene.settings.database_url)
-    for task_id, printed in scene.tasks().items():
-        (row,) = catalog.attempts(task_id)
-        assert (row.state, row.exit_code, row.lines, bool(row.ended)) == ("SUCCESS", 0, len(printed), True)
-        assert bool(row.archive) == bool(printed)
-        if printed:
-            check_log(scene.archived(task_id), printed)
-            check_log(scene.shown(task_id), printed)
-            manifest = scene.manifest(task_id)
-            names = {"manifest.json", *(segment.name for segment in manifest.segments)}
-            assert {path.name for path in (scene.archive / manifest.path).iterdir()} == names
-            check_stream(server, task_id)
-    catalog.close()
-    checked = asyncio.run(audit(scene.settings.archive_url))
-    assert (checked, len(list(scene.archive.rglob("manifest.json")))) == ([], 2)
-
-
-def check_log(records: list[Record], printed: list[str]) -> None:
-    assert [record.line for record in records if isinstance(record, Line)] == printed
-    assert [record.n for record in records] == list(range(1, len(printed) + 2))
-    assert isinstance(records[-1], End)
-    assert not any(isinstance(record, Gap) for record in records)
-
-
-def check_stream(server: Valkey, task_id: str) -> None:
-    """The archive is one that all can read: the stream goes, and soon."""
-    assert server.client.ttl(f"task:logs:{task_id}") in (-2, *range(6))
-
-
-async def audit(url: str) -> list[str]:
-    return [finding.what async for checked in Audit(url).check() for finding in checked.findings]
 
 
 def test_an_undisturbed_end(scene: Scene, server: Valkey) -> None:
@@ -286,7 +98,7 @@ def test_three_shippers_at_once(scene: Scene, server: Valkey) -> None:
     """One ships; the others see that, and leave."""
     command = [sys.executable, "-m", "celery_livelog.shipper", str(scene.directory)]
     shippers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
-    said = [shipper.communicate(timeout=_SECONDS)[1] for shipper in shippers]
+    said = [shipper.communicate(timeout=SECONDS)[1] for shipper in shippers]
     assert ([shipper.returncode for shipper in shippers], said) == ([0] * 3, [b""] * 3)
     check(scene, server)
 

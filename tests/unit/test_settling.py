@@ -1,4 +1,4 @@
-"""What is still to be written of archived attempts: each is settled once, when the last of it is written, or given up."""
+"""What is still to be written of archived attempts: each is settled once, at the last write, or given up."""
 
 from __future__ import annotations
 
