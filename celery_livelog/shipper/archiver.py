@@ -84,7 +84,7 @@ class Archiver:
         self._full_records = max(1, min(_FULL_RECORDS, maxlen // 2))
         self._gathering: dict[str, _Gathering] = {}
         self._gathered = 0
-        self._backlog = Backlog(directory)
+        self._backlog = Backlog(directory, "archive")
         # Two counters, each written by one thread only: who puts and the sink.
         self._unpacked_put = self._unpacked_done = 0
         #: Jobs; None stands for the next one of the backlog.

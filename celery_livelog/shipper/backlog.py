@@ -28,11 +28,13 @@ class Backlog:
     """A queue of byte strings between one thread that puts and one that takes.
 
     :param directory: the spool directory; its byte budget counts the files.
+    :param name: whose backlog it is; each has its own.
     :param limit: bytes that may wait in memory. Above it they do so only while the disk takes no more.
     """
 
-    def __init__(self, directory: Path, limit: int = MEMORY_BYTES) -> None:
+    def __init__(self, directory: Path, name: str, limit: int = MEMORY_BYTES) -> None:
         self._directory = directory
+        self._name = name
         self._limit = limit
         self._lock = threading.Lock()
         self._head: deque[bytes] = deque()
@@ -41,7 +43,7 @@ class Backlog:
         self._made = 0
         #: Bytes that are in memory now.
         self.held = 0
-        for left in directory.glob(f"*{spool.SEGMENT}"):
+        for left in directory.glob(f"{name}.*{spool.WAITING}"):
             left.unlink(missing_ok=True)
 
     def put(self, item: bytes) -> None:
@@ -57,7 +59,7 @@ class Backlog:
                     self._write(self._tail[0])
                     self.held -= len(self._tail.popleft())
             except OSError as error:
-                complain("what waits for the archive stays in memory: the spool directory takes no more", error)
+                complain(f"what waits for the {self._name} stays in memory: the spool directory takes no more", error)
 
     def first(self) -> bytes:
         """The item that was put first.
@@ -88,7 +90,7 @@ class Backlog:
     def _write(self, item: bytes) -> None:
         if not self._files or self._files[-1].size >= _FILE_BYTES:
             self._made += 1
-            self._files.append(_File(self._directory / f"{self._made:06d}{spool.SEGMENT}"))
+            self._files.append(_File(self._directory / f"{self._name}.{self._made:06d}{spool.WAITING}"))
         self._files[-1].append(item)
 
 

@@ -8,23 +8,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 
-from sqlalchemy.exc import DataError
-
 from celery_livelog import spool
 from celery_livelog.attempts import Attempt
-from celery_livelog.errors import complain
 from celery_livelog.records import Record
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.archiver import Archiver
 from celery_livelog.shipper.live import Live
+from celery_livelog.shipper.recorder import Recorder
 from celery_livelog.shipper.settling import Settling
 from celery_livelog.shipper.sinks import Sink
 from celery_livelog.stores.archive import Archive
-from celery_livelog.stores.catalog import Catalog
 from celery_livelog.stores.stream import StreamWriter
 
-#: A row alone takes four times the work of one among many, and the end of a short task can join its beginning.
-_CATALOG_BATCH, _CATALOG_SECONDS = 500, 0.1
 #: Bytes of raw output that may wait for a console that is slow to take them; beyond that they are dropped there only.
 _CONSOLE_BYTES = 8 * 1024 * 1024
 _CLOSE_SECONDS = 3.0
@@ -37,7 +32,7 @@ class Stores:
     """Everything that a shipper writes to.
 
     :param console: the descriptors to which raw output is forwarded.
-    :param directory: the spool directory, for what waits for an archive that is away. Its name is that of the lease.
+    :param directory: the spool directory, for what waits for a store that is away. Its name is that of the lease.
     """
 
     def __init__(self, settings: Settings, console: tuple[int, int], directory: Path) -> None:
@@ -52,8 +47,7 @@ class Stores:
             writer = StreamWriter(settings.redis_url, settings.key_prefix, settings.maxlen, settings.expires)
             self._live = Live(writer, settings, directory.name, self._settling.written)
         self._archiver = Archiver(Archive(settings.archive_url), settings.maxlen, directory, self._when_archived)
-        self._rows = Catalog(settings.database_url)
-        self._catalog: Sink[tuple[Attempt, bool]] = Sink("the catalog", self._write_rows, gather=_CATALOG_SECONDS)
+        self._recorder = Recorder(settings.database_url, directory, self._settling.written)
         self._descriptors = console
         self._console: Sink[tuple[int, bytes]] = Sink("the console", self._write_console, hurried=True)
         # Two counters, each written by one thread only: the loop's and the sink's.
@@ -74,7 +68,7 @@ class Stores:
         """Take what is known of an attempt now; of one that ended `silent` nothing else is stored."""
         if silent:
             self._settling.expect(attempt.attempt, 1)
-        self._catalog.put((attempt, silent))
+        self._recorder.put(attempt, last=silent)
 
     def console(self, stream: int, data: bytes) -> None:
         """Take raw output for the worker's console."""
@@ -100,42 +94,21 @@ class Stores:
     @property
     def idle(self) -> bool:
         """Whether everything is written; not asked of the console, which may be gone."""
-        return self._archiver.idle and self._catalog.idle and (self._live is None or self._live.idle)
+        return self._archiver.idle and self._recorder.idle and (self._live is None or self._live.idle)
 
     def close(self) -> None:
         """Stop all sinks, each after what it still holds or after some seconds."""
         self._console.close(_CLOSE_SECONDS)
         self._archiver.close(_CLOSE_SECONDS)
-        self._catalog.close(_CLOSE_SECONDS)
-        self._rows.close()
+        self._recorder.close(_CLOSE_SECONDS)
         if self._live is not None:
             self._live.close(_CLOSE_SECONDS)
 
     def _when_archived(self, attempt: Attempt) -> None:
         self._settling.expect(attempt.attempt, 1 if self._live is None else 2)
-        self._catalog.put((attempt, True))
+        self._recorder.put(attempt, last=True)
         if self._live is not None:
             self._live.archived(attempt)
-
-    def _write_rows(self, queue: deque[tuple[Attempt, bool]]) -> None:
-        count = min(len(queue), _CATALOG_BATCH)
-        rows = [queue[at][0] for at in range(count)]
-        try:
-            self._rows.write(rows)
-        except DataError:
-            self._write_singly(rows)
-        for _ in range(count):
-            attempt, last = queue.popleft()
-            if last:
-                self._settling.written(attempt.attempt)
-
-    def _write_singly(self, rows: Sequence[Attempt]) -> None:
-        """One row that the database will never take must not keep the others out."""
-        for row in rows:
-            try:
-                self._rows.write([row])
-            except DataError as error:
-                complain("the catalog refuses a row", error)
 
     def _write_console(self, queue: deque[tuple[int, bytes]]) -> None:
         stream, data = queue.popleft()

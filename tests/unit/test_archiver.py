@@ -209,14 +209,14 @@ def test_memory_stays_bounded_while_the_archive_is_away(tmp_path: Path, done: li
         given[of.attempt] = [*noise, *ended(of, 129)]
         running.put(of, given[of.attempt])
         assert running.held < 22_000_000
-    staged = sum(path.stat().st_size for path in tmp_path.glob("*.segment"))
+    staged = sum(path.stat().st_size for path in tmp_path.glob("*.waiting"))
     assert (staged > 5_000_000, spool.spent(tmp_path), done) == (True, staged, [])
-    assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.glob("*.segment"))
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.glob("*.waiting"))
     away.back = True
     wait_for(lambda: len(done) == 60)
     assert {of.attempt: read(away, manifest(away, of.task_id)) for of in done} == given
     wait_for(lambda: running.idle)
-    assert (running.held, list(tmp_path.glob("*.segment"))) == (0, [])
+    assert (running.held, list(tmp_path.glob("*.waiting"))) == (0, [])
     running.close(10)
 
 

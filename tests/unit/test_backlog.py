@@ -28,13 +28,13 @@ def take_all(of: Backlog) -> list[bytes]:
 
 
 def files(directory: Path) -> list[Path]:
-    return sorted(directory.glob("*.segment"))
+    return sorted(directory.glob("*.waiting"))
 
 
 @given(steps=st.lists(st.one_of(st.binary(max_size=40), st.integers(1, 5)), max_size=80))
 def test_first_in_first_out(steps: list[bytes | int], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever is put and taken in whatever turns; of all that waits no more than the limit is in memory."""
-    queue, expected = Backlog(tmp_path_factory.mktemp("spool"), limit=100), list[bytes]()
+    queue, expected = Backlog(tmp_path_factory.mktemp("spool"), "x", limit=100), list[bytes]()
     for step in steps:
         if isinstance(step, bytes):
             queue.put(step)
@@ -51,7 +51,7 @@ def test_first_in_first_out(steps: list[bytes | int], tmp_path_factory: pytest.T
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
     """Beyond the limit all waits in files, which only its owner can read and which are gone when they are read."""
-    queue = Backlog(tmp_path, limit=1_000_000)
+    queue = Backlog(tmp_path, "x", limit=1_000_000)
     given = [os.urandom(100_000) for _ in range(200)]
     for item in given:
         queue.put(item)
@@ -64,15 +64,15 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
 
 def test_what_a_killed_shipper_has_left_is_deleted(tmp_path: Path) -> None:
     """It is in the journals, too."""
-    left = Backlog(tmp_path, limit=0)
+    left = Backlog(tmp_path, "x", limit=0)
     left.put(b"something")
     assert files(tmp_path)
-    assert take_all(Backlog(tmp_path)) == []
+    assert take_all(Backlog(tmp_path, "x")) == []
     assert files(tmp_path) == []
 
 
 def test_closing_deletes_the_files(tmp_path: Path) -> None:
-    queue = Backlog(tmp_path, limit=0)
+    queue = Backlog(tmp_path, "x", limit=0)
     queue.put(b"something")
     queue.close()
     assert files(tmp_path) == []
@@ -80,7 +80,7 @@ def test_closing_deletes_the_files(tmp_path: Path) -> None:
 
 def test_files_that_somebody_deletes(tmp_path: Path) -> None:
     """What waits is there all the same."""
-    queue = Backlog(tmp_path, limit=0)
+    queue = Backlog(tmp_path, "x", limit=0)
     for item in (b"one", b"two"):
         queue.put(item)
     for path in files(tmp_path):
@@ -91,9 +91,9 @@ def test_files_that_somebody_deletes(tmp_path: Path) -> None:
 def test_a_link_in_its_way_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is written where somebody else wants it: it stays in memory."""
     monkeypatch.setattr("celery_livelog.errors._last_said", {})
-    queue = Backlog(tmp_path, limit=0)
+    queue = Backlog(tmp_path, "x", limit=0)
     (tmp_path / "target").touch()
-    (tmp_path / "000001.segment").symlink_to(tmp_path / "target")
+    (tmp_path / "x.000001.waiting").symlink_to(tmp_path / "target")
     queue.put(b"secret")
     assert (tmp_path / "target").read_bytes() == b""
     assert take_all(queue) == [b"secret"]
@@ -105,7 +105,7 @@ def test_a_disk_that_is_full_and_has_room_again(
 ) -> None:
     """While it takes nothing, or only a part, all is kept in memory, in order; later it is written after all."""
     monkeypatch.setattr("celery_livelog.errors._last_said", {})
-    queue = Backlog(tmp_path, limit=10)
+    queue = Backlog(tmp_path, "x", limit=10)
     given = [bytes([65 + number]) * 10 for number in range(20)]
     for item in given[:5]:
         queue.put(item)
@@ -137,7 +137,7 @@ def test_a_limit_on_the_size_of_files() -> None:
 
         directory = pathlib.Path(tempfile.mkdtemp())
         resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))
-        queue = Backlog(directory, limit=0)
+        queue = Backlog(directory, "x", limit=0)
         given = [bytes([number]) * 1000 for number in range(7)]
         for item in given:
             queue.put(item)
