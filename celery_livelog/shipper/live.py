@@ -46,7 +46,11 @@ class Live:
     """
 
     def __init__(
-        self, writer: StreamWriter, settings: Settings, lease: str, settled: Callable[[str], None] = lambda attempt: None
+        self,
+        writer: StreamWriter,
+        settings: Settings,
+        lease: str,
+        settled: Callable[[str], None] = lambda attempt: None,
     ) -> None:
         self._writer = writer
         self._lease = lease
