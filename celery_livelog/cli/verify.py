@@ -101,7 +101,7 @@ class _Report:
 
     def close(self) -> None:
         """Say the sum."""
-        outcome = f"{self.findings} findings" if self.findings else "nothing is damaged"
+        outcome = f"findings: {self.findings}" if self.findings else "nothing is damaged"
         running = f", {self._running} not complete yet" if self._running else ""
         self._output.note(f"{self._sum}{running}: {outcome}", failure=bool(self.findings))
 
