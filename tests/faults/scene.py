@@ -71,10 +71,10 @@ main()
 class Scene:
     """What a killed worker has left: a journal with three attempts, one of them silent, and raw files."""
 
-    def __init__(self, tmp_path: Path, redis_url: str, archive_url: str = "", size: int = 0) -> None:
+    def __init__(self, tmp_path: Path, redis_url: str, archive_url: str | None = "", size: int = 0) -> None:
         """Lay it out.
 
-        :param archive_url: where to archive; a folder in `tmp_path` if not given.
+        :param archive_url: where to archive; a folder in `tmp_path` if not given, the worker's own if None.
         :param size: bytes that are added to each line of the long attempt.
         """
         self.archive = tmp_path / "archive"
@@ -83,9 +83,10 @@ class Scene:
             "livelog": True,
             "livelog_dir": str(tmp_path),
             "livelog_redis_url": redis_url,
-            "livelog_archive_url": archive_url or self.archive.as_uri(),
             "livelog_maxlen": 20,
         }
+        if archive_url is not None:
+            conf["livelog_archive_url"] = archive_url or self.archive.as_uri()
         self.settings = Settings.from_conf(conf)
         self.process = f"{os.getpid()}-{os.urandom(4).hex()}"
         self.directory = spool.create(self.settings.spool_dir)
@@ -183,7 +184,7 @@ def check(scene: Scene, server: Valkey) -> None:
             check_log(scene.archived(task_id), printed)
             check_log(scene.shown(task_id), printed)
             check_folder(scene, scene.manifest(task_id))
-            check_stream(server, task_id)
+            check_stream(scene, server, task_id)
     catalog.close()
     assert asyncio.run(audit(scene.settings.archive_url)) == ["short", "long"]
 
@@ -195,9 +196,15 @@ def check_log(records: list[Record], printed: list[str]) -> None:
     assert not any(isinstance(record, Gap) for record in records)
 
 
-def check_stream(server: Valkey, task_id: str) -> None:
-    """The archive is one that all can read: the stream goes, and soon."""
-    assert server.client.ttl(f"task:logs:{task_id}") in (-2, *range(6))
+def check_stream(scene: Scene, server: Valkey, task_id: str) -> None:
+    """Of an archive that all can read the stream goes, and soon; else it stays for a time, with one end."""
+    left = server.client.ttl(f"task:logs:{task_id}")
+    if scene.settings.archive_shared:
+        assert left in (-2, *range(6))
+        return
+    entries = [fields for _, fields in server.client.xrange(f"task:logs:{task_id}")]
+    assert left > 60
+    assert {fields["n"] for fields in entries if fields["type"] == "log_line_end"} == {entries[-1]["n"]}
 
 
 def check_folder(scene: Scene, manifest: Manifest) -> None:

@@ -70,6 +70,21 @@ def test_killed_at_each_step(scene: Scene, server: Valkey, target: str, when: st
     check(scene, server)
 
 
+@pytest.mark.parametrize(
+    ("target", "when"), [(f"{_STREAM}.send", "before"), (f"{_STREAM}.send", "after"), (f"{_PART}.note_done", "before")]
+)
+def test_killed_where_the_stream_stays(server: Valkey, tmp_path: Path, target: str, when: str) -> None:
+    """Others cannot read the archive of this worker: they see each record once, and the end, in the stream."""
+    server.client.flushall()
+    scene = Scene(tmp_path, server.url, archive_url=None)
+    try:
+        assert scene.ship_and_die(target, when, 1)
+        assert scene.ship().returncode == 0
+        check(scene, server)
+    finally:
+        scene.clear()
+
+
 def test_killed_again_and_again_while_it_deletes(scene: Scene, server: Valkey) -> None:
     """One shipper after the other, each killed after it has deleted one file."""
     deaths = sum(1 for _ in iter(lambda: scene.ship_and_die("os:unlink", "after", 1), False))
