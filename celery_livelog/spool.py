@@ -12,6 +12,7 @@
         <process>.000001.journal   what that process appended
         <process>.000001.done      the attempts in it whose logs are where they belong
         <process>.000001.copy      what the shipper took from that process' raw files
+        archive.000001.waiting     what waits for a store that is away
         livelog-<process>-1.stdout raw file of its first task, where shared memory has no room for it
 """
 
@@ -35,6 +36,7 @@ from celery_livelog.interrupts import is_interrupt
 WORKER = "worker"
 SHIPPER = "shipper"
 SETTINGS = "settings.json"
+WAITING = ".waiting"
 #: Where raw files lie when it has room for them.
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -72,12 +74,12 @@ def keep_settings(directory: Path, settings: bytes) -> None:
 
 
 def spent(directory: Path) -> int:
-    """The bytes that journals and copies in `directory` take."""
+    """The bytes that journals, copies and what waits for stores in `directory` take."""
     total = 0
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
-                if entry.name.endswith((".journal", ".copy")):
+                if entry.name.endswith((".journal", ".copy", WAITING)):
                     total += entry.stat(follow_symlinks=False).st_size
     except OSError:
         pass  # a file went away while we looked

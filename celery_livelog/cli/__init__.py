@@ -17,6 +17,7 @@ _COMMANDS = {
     "logs": "celery_livelog.cli.logs:logs",
     "ls": "celery_livelog.cli.ls:ls",
     "recover": "celery_livelog.cli.recover:recover",
+    "verify": "celery_livelog.cli.verify:verify",
 }
 _HOOKS = ("celery_livelog.signals:connect", "celery_livelog.flower_plugin:hook")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from celery_livelog import spool
 from celery_livelog.settings import Settings
+from celery_livelog.shipper.follow import processes
 from celery_livelog.shipper.loop import ship
 from celery_livelog.shipper.supervise import UNHEEDED, launch
 
@@ -25,11 +27,32 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, UNHEEDED)
     gc.freeze()  # what is imported stays: looking through it again and again costs a seventh of all time under load
     directory = Path(sys.argv[1])
+    if _over(directory):
+        return
+    try:
+        _ship(directory)
+    except FileNotFoundError:
+        if not _over(directory):  # else another shipper has just come to its end
+            raise
+
+
+def _ship(directory: Path) -> None:
     settings = Settings.from_json((directory / spool.SETTINGS).read_bytes())
     if spool.held(directory, spool.WORKER):
         for abandoned in _abandoned(directory):
             launch(abandoned)
     ship(directory, settings, leaving=lambda: not spool.held(directory, spool.WORKER))
+
+
+def _over(directory: Path) -> bool:
+    """Whether nothing is left to be shipped; what a shipper that was killed while it tidied up has left goes, too."""
+    try:
+        if spool.held(directory, spool.WORKER) or processes(directory):
+            return False
+    except FileNotFoundError:
+        return True
+    shutil.rmtree(directory, ignore_errors=True)
+    return True
 
 
 def _abandoned(own: Path) -> list[Path]:

@@ -13,12 +13,14 @@ import msgspec
 from celery_livelog import spool
 from celery_livelog.attempts import Attempt
 from celery_livelog.endings import ABORTED, Ending, Word
+from celery_livelog.errors import complain
 from celery_livelog.frames import BEGIN, END, RAW, WORD, Frame, FrameReader
 from celery_livelog.records import Record
 from celery_livelog.redact import Redactor
 from celery_livelog.shipper.attempt import AttemptLog
 from celery_livelog.shipper.closing import Closing
-from celery_livelog.shipper.raw import NEW, RawCopy, RawFile, open_files
+from celery_livelog.shipper.copies import NEW, RawCopy
+from celery_livelog.shipper.raw import RawFile, open_files
 from celery_livelog.shipper.redaction import Redactions
 
 #: Sizes of raw files up to which everything was taken before.
@@ -55,25 +57,31 @@ class Part:
         self.reader = FrameReader(self.path)
         self.copy = RawCopy(self.path.with_suffix(".copy"), full)
         self.attempts: set[str] = set()
-        self._done = os.open(self.path.with_suffix(".done"), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._done = self.path.with_suffix(".done")
 
     def done(self) -> set[str]:
         """The attempts that an earlier shipper was done with."""
-        return set(os.pread(self._done, os.fstat(self._done).st_size, 0).decode().split())
+        return set(self._done.read_text(errors="replace").split()) if self._done.exists() else set()
 
     def note_done(self, attempt: str) -> None:
-        """Tell later shippers that we are done with an attempt."""
+        """Tell later shippers that we are done with an attempt; one that is not told archives the same once more."""
         self.attempts.discard(attempt)
-        os.write(self._done, attempt.encode() + b"\n")
+        try:
+            fd = os.open(self._done, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.write(fd, attempt.encode() + b"\n")
+            finally:
+                os.close(fd)
+        except OSError as error:
+            complain("what is archived cannot be noted", error)
 
     def close(self, *, delete: bool) -> None:
         """Let go of it."""
         self.reader.close()
         self.copy.close(delete=delete)
-        os.close(self._done)
         if delete:
             self.path.unlink(missing_ok=True)
-            self.path.with_suffix(".done").unlink(missing_ok=True)
+            self._done.unlink(missing_ok=True)
 
 
 class Follower:
@@ -132,6 +140,7 @@ class Follower:
         alive = self._alive()  # asked first: what a process wrote before it died is there now
         yield from self._read_parts(alive=alive)
         yield from self._left_behind()
+        all(part.copy.settle() for part in self._parts)  # the oldest first, as a later shipper will read them
         if not alive and not self.finished:
             self._bury()
 
@@ -144,12 +153,13 @@ class Follower:
 
     def close(self, *, delete: bool) -> None:
         """Let go of all files; `delete` when nobody needs them any more."""
-        for part in self._parts:
-            part.close(delete=delete)
         for file in (*self._files, *self._older):
             file.close(delete=delete)
-        if delete:
+        if delete:  # before the journals, which alone lead to them
             spool.delete_raw_files(self._directory, self._process)
+        for part in self._parts:
+            part.close(delete=delete)
+        if delete:
             (self._directory / f"{self._process}.lock").unlink(missing_ok=True)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from celery_livelog.attempts import Attempt
@@ -42,12 +42,20 @@ class Live:
     """The stream sink.
 
     :param lease: the name under which the shipper says that it lives.
+    :param settled: called with the id of an attempt that is archived and of which nothing is to be sent any more.
     """
 
-    def __init__(self, writer: StreamWriter, settings: Settings, lease: str) -> None:
+    def __init__(
+        self,
+        writer: StreamWriter,
+        settings: Settings,
+        lease: str,
+        settled: Callable[[str], None] = lambda attempt: None,
+    ) -> None:
         self._writer = writer
         self._lease = lease
         self._renew_at = 0.0
+        self._settled = settled
         self._maxlen = settings.maxlen
         self._keep = None if settings.archive_shared else settings.keep_finished
         self._logs: dict[str, _Log] = {}
@@ -69,14 +77,12 @@ class Live:
 
     def archived(self, attempt: Attempt) -> None:
         """The log is complete in the archive; where all can read that, the stream is not needed any more."""
-        if self._keep is not None:
-            return
         with self._lock:
             log = self._logs.get(attempt.attempt)
             if log is not None:
                 log.archived = True  # not all is sent: it goes when that is done
                 return
-        self._sink.put(f"archived {attempt.task_id}")
+        self._sink.put(f"archived {attempt.attempt} {attempt.task_id}")
 
     @property
     def idle(self) -> bool:
@@ -105,7 +111,7 @@ class Live:
             self._writer.renew_lease(self._lease)
         for name in names:
             if name.startswith("archived "):
-                self._writer.expire_soon(name.removeprefix("archived "))
+                self._let_go(*name.split(" ", 2)[1:])
         logs = [log for name in names if (log := self._logs.get(name)) is not None]
         logs.sort(key=lambda log: log.attempt.started)  # in their stream, attempts begin in the order of their numbers
         while self._send(logs):
@@ -173,12 +179,21 @@ class Live:
         if log.indexed < 2:
             self._writer.send([Parcel(attempt.task_id, attempt.attempt, [], True, attempt)])
         with self._lock:
-            self._logs.pop(attempt.attempt, None)
-        if log.archived:
-            self._writer.expire_soon(attempt.task_id)
+            archived = log.archived
+            if not archived:
+                self._logs.pop(attempt.attempt, None)
+        if archived:
+            self._let_go(attempt.attempt, attempt.task_id)
+            with self._lock:  # not before: when Redis does not answer, it is tried again
+                self._logs.pop(attempt.attempt, None)
         self._writer.forget(attempt.attempt)
         if self._keep is not None:
             self._finished.append((attempt.task_id, time.time(), log.bytes))
+
+    def _let_go(self, attempt: str, task_id: str) -> None:
+        if self._keep is None:
+            self._writer.expire_soon(task_id)
+        self._settled(attempt)
 
     def _bound(self) -> None:
         finished, self._bounded = list(self._finished), time.monotonic()

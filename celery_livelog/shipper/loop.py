@@ -11,7 +11,7 @@ from copy import copy
 from pathlib import Path
 
 from celery_livelog import spool
-from celery_livelog.errors import hide_in_messages
+from celery_livelog.errors import complain, hide_in_messages
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.attempt import AttemptLog
 from celery_livelog.shipper.closing import Closing
@@ -28,6 +28,8 @@ _BUSY_SECONDS = 0.005
 _WEIGH_SECONDS = 1.0
 #: Seconds that a shipper whose worker is gone goes on trying; then the journals wait for the next worker's.
 _LEAVE_SECONDS = 60.0
+#: Seconds until all is sent once more to an archive that has lost something.
+_LOST_SECONDS = 5.0
 
 
 class Shipper:
@@ -59,7 +61,7 @@ class Shipper:
         poll = select.poll()
         poll.register(self._doorbell.fifo, select.POLLIN)
         beat, deadline = 0, 0.0
-        while True:
+        while not self._stores.lost:
             beat += 1
             self._doorbell.beat(beat)
             busy = self.round()
@@ -78,6 +80,9 @@ class Shipper:
             else:
                 self._wait(poll)
             self._doorbell.rouse()
+        complain("the archive has lost what it had taken: all that the journals hold goes there once more")
+        poll.poll(1000 * _LOST_SECONDS)
+        return True
 
     def round(self) -> bool:
         """Take all that is new to the sinks; give whether there was anything."""
@@ -128,9 +133,7 @@ class Shipper:
         if shown.records:
             self._stores.records(attempt, shown.records, resumed=self._first_round)
         if log.ended:
-            self._stores.catalog(copy(attempt))
-            if log.silent:
-                self._archived.append(attempt.attempt)
+            self._stores.catalog(copy(attempt), silent=log.silent)
 
     def _preview(self) -> None:
         """Show unfinished lines as they stand: a prompt, a progress bar."""
@@ -193,13 +196,16 @@ def ship(directory: Path, settings: Settings, leaving: Callable[[], bool], conso
         lock.release()
         return
     hide_in_messages(settings.redactor)
-    stores = Stores(settings, console, directory.name)
-    shipper = Shipper(directory, settings, stores, leaving)
-    try:
-        left = shipper.run()
-    finally:
-        shipper.close()
-        stores.close()
-    lock.release()
+    again = True
+    while again:
+        stores = Stores(settings, console, directory)
+        shipper = Shipper(directory, settings, stores, leaving)
+        try:
+            left = shipper.run()
+        finally:
+            shipper.close()
+            stores.close()
+        again = stores.lost
     if not left and not processes(directory):
-        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)  # while it is locked: nobody begins to ship what goes
+    lock.release()

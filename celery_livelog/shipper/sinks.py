@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from celery_livelog.errors import complain
@@ -46,6 +46,11 @@ class Sink(Generic[T]):
         """Hand something over; never waits."""
         self._queue.append(item)
         self._wake.set()
+
+    @property
+    def waiting(self) -> Sequence[T]:
+        """What is not dealt with yet, first come first; to be looked at only."""
+        return self._queue
 
     @property
     def idle(self) -> bool:

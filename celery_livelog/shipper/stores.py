@@ -5,44 +5,49 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import monotonic
 
-from sqlalchemy.exc import DataError
-
+from celery_livelog import spool
 from celery_livelog.attempts import Attempt
-from celery_livelog.errors import complain
 from celery_livelog.records import Record
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.archiver import Archiver
 from celery_livelog.shipper.live import Live
+from celery_livelog.shipper.recorder import Recorder
+from celery_livelog.shipper.settling import Settling
 from celery_livelog.shipper.sinks import Sink
 from celery_livelog.stores.archive import Archive
-from celery_livelog.stores.catalog import Catalog
 from celery_livelog.stores.stream import StreamWriter
 
-#: A row alone takes four times the work of one among many, and the end of a short task can join its beginning.
-_CATALOG_BATCH, _CATALOG_SECONDS = 500, 0.1
 #: Bytes of raw output that may wait for a console that is slow to take them; beyond that they are dropped there only.
 _CONSOLE_BYTES = 8 * 1024 * 1024
 _CLOSE_SECONDS = 3.0
+#: Seconds between two looks at how much of the spool waits for a catalog or a Redis that is away. Above half of the
+#: budget the journals are let go: output comes first.
+_WEIGH_SECONDS = 1.0
 
 
 class Stores:
     """Everything that a shipper writes to.
 
     :param console: the descriptors to which raw output is forwarded.
-    :param lease: the name under which the shipper says in Redis that it lives.
+    :param directory: the spool directory, for what waits for a store that is away. Its name is that of the lease.
     """
 
-    def __init__(self, settings: Settings, console: tuple[int, int], lease: str) -> None:
+    def __init__(self, settings: Settings, console: tuple[int, int], directory: Path) -> None:
         #: Called with the id of an attempt whose log needs its journal no more.
         self.archived: Callable[[str], None] = lambda attempt: None
+        self._settling = Settling(lambda attempt: self.archived(attempt))
+        self._directory = directory
+        self._patience_bytes = settings.spool_max_bytes // 2
+        self._weighed_at = 0.0
         self._live = None
         if settings.redis_url is not None:
             writer = StreamWriter(settings.redis_url, settings.key_prefix, settings.maxlen, settings.expires)
-            self._live = Live(writer, settings, lease)
-        self._archiver = Archiver(Archive(settings.archive_url), settings.maxlen, self._when_archived)
-        self._rows = Catalog(settings.database_url)
-        self._catalog: Sink[Attempt] = Sink("the catalog", self._write_rows, gather=_CATALOG_SECONDS)
+            self._live = Live(writer, settings, directory.name, self._settling.written)
+        self._archiver = Archiver(Archive(settings.archive_url), settings.maxlen, directory, self._when_archived)
+        self._recorder = Recorder(settings.database_url, directory, self._settling.written)
         self._descriptors = console
         self._console: Sink[tuple[int, bytes]] = Sink("the console", self._write_console, hurried=True)
         # Two counters, each written by one thread only: the loop's and the sink's.
@@ -52,16 +57,18 @@ class Stores:
         """Take records of an attempt; after its last one, `attempt` says how it ended."""
         if self._live is not None:
             self._live.put(attempt, records, resumed=resumed)
-        self._archiver.put(attempt, records)
+        self._archiver.put(attempt, records, resumed=resumed)
 
     def previews(self, attempt: Attempt, previews: Sequence[Record]) -> None:
         """Take unfinished lines: for live viewers only."""
         if self._live is not None:
             self._live.put(attempt, previews, resumed=False)
 
-    def catalog(self, attempt: Attempt) -> None:
-        """Take what is known of an attempt now."""
-        self._catalog.put(attempt)
+    def catalog(self, attempt: Attempt, *, silent: bool = False) -> None:
+        """Take what is known of an attempt now; of one that ended `silent` nothing else is stored."""
+        if silent:
+            self._settling.expect(attempt.attempt, 1)
+        self._recorder.put(attempt, last=silent)
 
     def console(self, stream: int, data: bytes) -> None:
         """Take raw output for the worker's console."""
@@ -73,44 +80,35 @@ class Stores:
         """Called each round of the loop."""
         if self._live is not None:
             self._live.tick()
+        now = monotonic()
+        if self._settling and now > self._weighed_at + _WEIGH_SECONDS:
+            self._weighed_at = now
+            if spool.spent(self._directory) > self._patience_bytes:
+                self._settling.give_up()
+
+    @property
+    def lost(self) -> bool:
+        """Whether a store has lost what it had taken: then all journals are to be read once more."""
+        return self._archiver.lost
 
     @property
     def idle(self) -> bool:
         """Whether everything is written; not asked of the console, which may be gone."""
-        return self._archiver.idle and self._catalog.idle and (self._live is None or self._live.idle)
+        return self._archiver.idle and self._recorder.idle and (self._live is None or self._live.idle)
 
     def close(self) -> None:
         """Stop all sinks, each after what it still holds or after some seconds."""
         self._console.close(_CLOSE_SECONDS)
         self._archiver.close(_CLOSE_SECONDS)
-        self._catalog.close(_CLOSE_SECONDS)
-        self._rows.close()
+        self._recorder.close(_CLOSE_SECONDS)
         if self._live is not None:
             self._live.close(_CLOSE_SECONDS)
 
     def _when_archived(self, attempt: Attempt) -> None:
-        self._catalog.put(attempt)
+        self._settling.expect(attempt.attempt, 1 if self._live is None else 2)
+        self._recorder.put(attempt, last=True)
         if self._live is not None:
             self._live.archived(attempt)
-        self.archived(attempt.attempt)
-
-    def _write_rows(self, queue: deque[Attempt]) -> None:
-        count = min(len(queue), _CATALOG_BATCH)
-        rows = [queue[at] for at in range(count)]
-        try:
-            self._rows.write(rows)
-        except DataError:
-            self._write_singly(rows)
-        for _ in range(count):
-            queue.popleft()
-
-    def _write_singly(self, rows: Sequence[Attempt]) -> None:
-        """One row that the database will never take must not keep the others out."""
-        for row in rows:
-            try:
-                self._rows.write([row])
-            except DataError as error:
-                complain("the catalog refuses a row", error)
 
     def _write_console(self, queue: deque[tuple[int, bytes]]) -> None:
         stream, data = queue.popleft()

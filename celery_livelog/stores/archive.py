@@ -20,7 +20,7 @@ from celery_livelog.stores import seekable
 from celery_livelog.stores.manifest import Manifest, Segment, attempt_path, safe_name
 from celery_livelog.stores.objects import Objects
 
-__all__ = ["Archive", "Manifest", "Segment", "safe_name"]
+__all__ = ["Archive", "Manifest", "Segment", "pack_segment", "safe_name"]
 
 #: Packed bytes that are fetched with the seek table from the end of a segment; few logs have more in all.
 END_BYTES = 64 * 1024
@@ -62,26 +62,17 @@ class Archive:
         return f"{self.url}{'' if self.url.endswith('/') else '/'}{attempt_path(task_id, attempt)}"
 
     def put_segment(self, task_id: str, attempt: str, lines: Sequence[bytes], first: int, last: int) -> Segment:
-        """Store encoded records as one segment.
+        """Store encoded records as one segment; see `pack_segment` and `put_packed`."""
+        segment, data = pack_segment(lines, first, last)
+        self.put_packed(task_id, attempt, segment, data)
+        return segment
 
-        :param lines: the records in the order of their numbers, without newlines; at least one.
-        :param first: the number at which the first record starts.
-        :param last: the number of the last record.
+    def put_packed(self, task_id: str, attempt: str, segment: Segment, data: bytes) -> None:
+        """Store a segment.
+
         :raises ArchiveError: also when the store does not give back what it was given.
         """
-        data, starts = seekable.pack(lines)
-        name = f"{first}.jsonl.zst"
-        self._objects.put(f"{attempt_path(task_id, attempt)}/{name}", data)
-        return Segment(
-            name=name,
-            first=first,
-            last=last,
-            records=len(lines),
-            raw_bytes=sum(map(len, lines)) + len(lines),
-            size=len(data),
-            crc32=zlib.crc32(data),
-            frames=[_mark(lines[start]).start for start in starts],
-        )
+        self._objects.put(f"{attempt_path(task_id, attempt)}/{segment.name}", data)
 
     def put_manifest(self, manifest: Manifest) -> None:
         """Store what the archive holds of an attempt now, in place of what it held before.
@@ -89,6 +80,27 @@ class Archive:
         :raises ArchiveError: also when the store does not give back what it was given.
         """
         self._objects.put(f"{manifest.path}/manifest.json", manifest.to_json())
+
+    def reached(self, task_id: str, attempt: str) -> int:
+        """The last number that the archive has of an attempt; 0 when it has none."""
+        text = self._objects.fetch(f"{attempt_path(task_id, attempt)}/manifest.json")
+        try:
+            segments = Manifest.from_json(text).segments if text is not None else []
+        except ArchiveError:  # damaged: what we put takes its place
+            return 0
+        return segments[-1].last if segments else 0
+
+    def has(self, task_id: str, attempt: str, segments: Sequence[Segment]) -> bool:
+        """Whether segments that were put are still there, as long as they were."""
+        folder = attempt_path(task_id, attempt)
+        return all(self._objects.length(f"{folder}/{segment.name}") == segment.size for segment in segments)
+
+    def tidy(self, manifest: Manifest) -> None:
+        """Delete what the folder of an attempt holds beside this, its last manifest and its segments.
+
+        A shipper that was killed may have left it.
+        """
+        self._objects.keep_only(manifest.path, {"manifest.json", *(segment.name for segment in manifest.segments)})
 
     async def manifests(self, task_id: str) -> list[Manifest]:
         """The manifests of a task's attempts in order of start, running ones too; damaged ones are left out."""
@@ -166,6 +178,27 @@ class Archive:
             left = min(size, await self._objects.size(path))
             data = await self._objects.get_range(path, 0, left) if left else b""
             return 0, data, seekable.scan(data)
+
+
+def pack_segment(lines: Sequence[bytes], first: int, last: int) -> tuple[Segment, bytes]:
+    """Pack encoded records; give what a manifest says of the segment, and its bytes.
+
+    :param lines: the records in the order of their numbers, without newlines; at least one.
+    :param first: the number at which the first record starts.
+    :param last: the number of the last record.
+    """
+    data, starts = seekable.pack(lines)
+    segment = Segment(
+        name=f"{first}.jsonl.zst",
+        first=first,
+        last=last,
+        records=len(lines),
+        raw_bytes=sum(map(len, lines)) + len(lines),
+        size=len(data),
+        crc32=zlib.crc32(data),
+        frames=[_mark(lines[start]).start for start in starts],
+    )
+    return segment, data
 
 
 def _records(frame: bytes, after: int) -> list[bytes]:

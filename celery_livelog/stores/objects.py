@@ -6,8 +6,9 @@ What is put is read back before it counts as stored, and everything that a store
 from __future__ import annotations
 
 import os
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache, cached_property
@@ -26,11 +27,17 @@ if TYPE_CHECKING:
 #: How long a remote store may fail before that is an error: the shipper has a back-off of its own.
 RETRY: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
 
+#: Objects that one answer lists.
+_LISTED = 1000
+#: How a local store names a file until all of it is written; it lists none of them.
+_HALF_WRITTEN = re.compile(r"#\d+$")
+
 
 class Objects:
     """The objects below ``file://``, ``s3://``, ``gs://``, ``az://`` or ``memory://``, which all of a process share.
 
-    Writes are synchronous, reads asynchronous. Each raises `ArchiveError` when the store fails.
+    What the shipper needs is synchronous, what readers need asynchronous. Each raises `ArchiveError` when the store
+    fails.
     """
 
     def __init__(self, url: str) -> None:
@@ -54,15 +61,56 @@ class Objects:
                 f"expected what was sent, {sent[0]} bytes and CRC {sent[1]:08x}"
             )
 
+    def fetch(self, path: str) -> bytes | None:
+        """As `get`, for who writes."""
+        if not self.exists:
+            return None
+        with _one_line(f"cannot read {path}"):
+            try:
+                return bytes(self._store.get(path).bytes())
+            except FileNotFoundError:
+                return None
+
+    def length(self, path: str) -> int:
+        """As `size`, for who writes."""
+        if not self.exists:
+            return 0
+        with _one_line(f"cannot read {path}"):
+            try:
+                return self._store.head(path)["size"]
+            except FileNotFoundError:
+                return 0
+
+    def keep_only(self, path: str, names: Collection[str]) -> None:
+        """Delete all objects in the folder `path` but these, and what a killed process has left half written there."""
+        with _one_line(f"cannot tidy {path}"):
+            found = [item["path"] for item in self._store.list_with_delimiter(path)["objects"]]
+            self._store.delete([item for item in found if item.rpartition("/")[2] not in names])
+            if self._folder is not None:
+                for half in (self._folder / path).iterdir():
+                    if _HALF_WRITTEN.search(half.name):
+                        half.unlink(missing_ok=True)
+
     async def folders(self, path: str) -> list[str]:
         """The paths of the folders in the folder `path`; none when it does not exist."""
-        if not self._exists:
+        if not self.exists:
             return []
         with _one_line(f"cannot list {path}"):
             return list((await self._store.list_with_delimiter_async(path))["common_prefixes"])
 
+    async def walk(self, path: str) -> AsyncIterator[str]:
+        """The paths of all objects below the folder `path`, folder by folder."""
+        if not self.exists:
+            return
+        with _one_line(f"cannot list {path}"):
+            async for listed in self._store.list(path, chunk_size=_LISTED):
+                for item in listed:
+                    yield item["path"]
+
     async def get(self, path: str) -> bytes | None:
         """A whole object; None when there is none."""
+        if not self.exists:
+            return None
         with _one_line(f"cannot read {path}"):
             try:
                 return bytes(await (await self._store.get_async(path)).bytes_async())
@@ -76,6 +124,8 @@ class Objects:
 
     async def size(self, path: str) -> int:
         """The size of an object in bytes; 0 when there is none."""
+        if not self.exists:
+            return 0
         with _one_line(f"cannot read {path}"):
             try:
                 return (await self._store.head_async(path))["size"]
@@ -89,7 +139,7 @@ class Objects:
         return _memory(self._url) if self._url.startswith("memory:") else from_url(self._url, retry_config=RETRY)
 
     @property
-    def _exists(self) -> bool:
+    def exists(self) -> bool:
         """Whether anything can have been put; reading makes no folder."""
         return self._folder is None or self._folder.is_dir()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
+from pathlib import Path
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.records import End, Line, Record
@@ -22,7 +23,7 @@ class Shipped:
 
     def __init__(self, settings: Settings) -> None:
         self.archived: list[str] = []
-        self._stores = Stores(settings, (1, 2), "a-lease")
+        self._stores = Stores(settings, (1, 2), Path(settings.dir) / "a-lease")
         self._stores.archived = self.archived.append
 
     def begin(self, number: int, task_id: str = TASK, lease: str = "") -> Attempt:

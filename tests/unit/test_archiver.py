@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from celery_livelog import spool
 from celery_livelog.attempts import Attempt
+from celery_livelog.errors import ArchiveError
 from celery_livelog.records import End, Gap, Line, Record, decode
 from celery_livelog.shipper.archiver import Archiver
-from celery_livelog.stores.archive import Archive, Manifest
+from celery_livelog.stores.archive import Archive, Manifest, Segment
 from tests.nodes.waiting import wait_for
 
 AT = "2026-01-02T03:04:05.000006+00:00"
@@ -33,12 +37,12 @@ def done() -> list[Attempt]:
 
 
 @pytest.fixture
-def archiver(archive: Archive, done: list[Attempt]) -> Iterator[Open]:
+def archiver(archive: Archive, done: list[Attempt], tmp_path: Path) -> Iterator[Open]:
     """Open an archiver; all are closed at the end."""
     opened: list[Archiver] = []
 
     def start(maxlen: int = MAXLEN) -> Archiver:
-        opened.append(Archiver(archive, maxlen, done.append))
+        opened.append(Archiver(archive, maxlen, tmp_path, done.append))
         return opened[-1]
 
     yield start
@@ -85,16 +89,16 @@ def test_a_short_log_is_one_segment(archiver: Open, archive: Archive, done: list
     assert read(archive, found) == given
     assert found is not None
     assert (found.complete, len(found.segments), found.attempt.state) == (True, 1, "SUCCESS")
-    assert (of.archive, done) == (archive.place("a-task", of.attempt), [of])
+    assert (done[0].archive, done) == (archive.place("a-task", of.attempt), [found.attempt])
     wait_for(lambda: running.idle)
 
 
-def test_it_is_done_only_when_it_can_be_read(archive: Archive) -> None:
+def test_it_is_done_only_when_it_can_be_read(archive: Archive, tmp_path: Path) -> None:
     """Whoever is told that a log is archived finds it complete: its journal may go."""
     of = attempt()
     given = [*lines(1, 3), *ended(of, 4)]
     seen: list[list[Record]] = []
-    running = Archiver(archive, MAXLEN, lambda _: seen.append(read(archive, manifest(archive))))
+    running = Archiver(archive, MAXLEN, tmp_path, lambda _: seen.append(read(archive, manifest(archive))))
     running.put(of, given)
     running.close(10)
     assert seen == [given]
@@ -146,7 +150,7 @@ def test_attempts_do_not_mix(archiver: Open, archive: Archive, done: list[Attemp
         found = manifest(archive, of.task_id)
         assert [record.n for record in read(archive, found)] == list(range(1, 51))
         assert found is not None
-        assert found.attempt == of
+        assert found.attempt in done
 
 
 def test_an_archive_that_is_away_gets_all_later(
@@ -181,3 +185,123 @@ def test_a_second_shipper_archives_the_same(archiver: Open, archive: Archive, do
     assert before is not None
     assert found is not None
     assert found.segments[: len(before.segments)] == before.segments
+
+
+class Away(Archive):
+    """An archive that takes nothing until it is `back`."""
+
+    back = False
+
+    def put_packed(self, task_id: str, attempt: str, segment: Segment, data: bytes) -> None:
+        if not self.back:
+            raise ArchiveError("away")
+        super().put_packed(task_id, attempt, segment, data)
+
+
+def test_memory_stays_bounded_while_the_archive_is_away(tmp_path: Path, done: list[Attempt]) -> None:
+    """However much is printed and however many tasks end: what waits is packed, and beyond 16 MiB in the spool."""
+    away = Away((tmp_path / "archive").as_uri())
+    running = Archiver(away, MAXLEN, tmp_path, done.append)
+    given: dict[str, list[Record]] = {}
+    for number in range(60):
+        of = attempt(f"{number:08x}", f"task-{number}")
+        noise = [Line(n=n, timestamp=AT, stream="stdout", line=os.urandom(4096).hex()) for n in range(1, 129)]
+        given[of.attempt] = [*noise, *ended(of, 129)]
+        running.put(of, given[of.attempt])
+        assert running.held < 22_000_000
+    staged = sum(path.stat().st_size for path in tmp_path.glob("*.waiting"))
+    assert (staged > 5_000_000, spool.spent(tmp_path), done) == (True, staged, [])
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.glob("*.waiting"))
+    away.back = True
+    wait_for(lambda: len(done) == 60)
+    assert {of.attempt: read(away, manifest(away, of.task_id)) for of in done} == given
+    wait_for(lambda: running.idle)
+    assert (running.held, list(tmp_path.glob("*.waiting"))) == (0, [])
+    running.close(10)
+
+
+def test_running_attempts_gather_a_bounded_number_of_bytes(tmp_path: Path, done: list[Attempt]) -> None:
+    """A thousand tasks at once, each with less than a segment, do not add up without end."""
+    running = Archiver(Archive((tmp_path / "archive").as_uri()), MAXLEN, tmp_path, done.append)
+    attempts = [attempt(f"{number:08x}", f"task-{number}") for number in range(100)]
+    for of in attempts:
+        running.put(of, lines(1, 9, 100_000))
+    wait_for(lambda: running.idle)
+    assert running.held < 70_000_000
+    for of in attempts:
+        running.put(of, ended(of, 10))
+    wait_for(lambda: len(done) == 100, timeout=60)
+    assert running.held == 0
+    running.close(10)
+
+
+def test_short_attempts_wait_in_little_memory(tmp_path: Path, done: list[Attempt]) -> None:
+    """What a finished attempt that waits takes is its packed bytes: nothing of it stays in memory beyond the bound."""
+    away = Away((tmp_path / "archive").as_uri())
+    running = Archiver(away, MAXLEN, tmp_path, done.append)
+    for number in range(500):
+        of = attempt(f"{number:08x}", f"task-{number}")
+        running.put(of, [*lines(1, 20), *ended(of, 21)])
+    assert (running.held < 500_000, running.idle) == (True, False)
+    away.back = True
+    wait_for(lambda: len(done) == 500)
+    assert [of.task_id for of in done] == [f"task-{number}" for number in range(500)]
+    running.close(10)
+
+
+def test_what_an_archive_has_lost_meanwhile_is_noticed(
+    archiver: Open, archive: Archive, done: list[Attempt], tmp_path: Path
+) -> None:
+    """Segments that were put and are gone at the end: the log is not said to be archived, and it comes once more."""
+    running, of = archiver(20), attempt()
+    running.put(of, lines(1, 40))
+    wait_for(lambda: running.idle)
+    shutil.rmtree(tmp_path / "archive")
+    given = [*lines(1, 55), *ended(of, 56)]
+    running.put(of, given[40:])
+    wait_for(lambda: running.lost)
+    assert done == []
+    again = archiver(20)
+    again.put(of, given, resumed=True)
+    wait_for(lambda: done)
+    assert read(archive, manifest(archive)) == given
+
+
+def test_readers_see_no_less_while_a_second_shipper_begins(archiver: Open, archive: Archive) -> None:
+    """What a shipper had archived before it was killed stays what is read until the next one has come as far."""
+    first, of = archiver(20), attempt()
+    first.put(of, lines(1, 35))
+    first.close(10)
+    before = manifest(archive)
+    second = archiver(20)
+    second.put(of, lines(1, 15), resumed=True)
+    wait_for(lambda: second.idle)
+    assert manifest(archive) == before
+    second.put(of, lines(16, 45))
+    wait_for(lambda: second.idle)
+    assert [record.n for record in read(archive, manifest(archive))] == list(range(1, 41))
+
+
+def test_a_second_shipper_finds_no_archive(archiver: Open, archive: Archive, done: list[Attempt]) -> None:
+    """The first one had come to nothing: there is not even a folder."""
+    of = attempt()
+    given = [*lines(1, 3), *ended(of, 4)]
+    archiver().put(of, given, resumed=True)
+    wait_for(lambda: done)
+    assert read(archive, manifest(archive)) == given
+
+
+def test_what_a_killed_shipper_has_left_in_the_archive_goes(
+    archiver: Open, archive: Archive, done: list[Attempt], tmp_path: Path
+) -> None:
+    """Half-written files, and segments that were cut in other places, are not for ever."""
+    first, of = archiver(6), attempt()
+    first.put(of, lines(1, 9))
+    first.close(10)
+    folder = tmp_path / "archive" / "tasks" / of.task_id / of.attempt
+    (folder / "1.jsonl.zst#1").write_bytes(b"half")
+    given = [*lines(1, 9), *ended(of, 10)]
+    archiver().put(of, given, resumed=True)
+    wait_for(lambda: done)
+    assert sorted(os.listdir(folder)) == ["1.jsonl.zst", "manifest.json"]
+    assert read(archive, manifest(archive)) == given

@@ -515,11 +515,12 @@ def test_raw_files_are_deleted_when_nobody_writes_to_them(process: Process, tmp_
     """Old raw files go with the last process that has them open; the others stay."""
     shipper = Shipper(process)
     process.end()
+    (old,) = tmp_path.glob("livelog-*.stdout")
     process.fresh()
     process.begin()
     process.print("P next")
     shipper.look()
-    old, new = sorted(tmp_path.glob("livelog-*.stdout"), key=lambda path: path.stat().st_mtime_ns)
+    (new,) = set(tmp_path.glob("livelog-*.stdout")) - {old}
     for fd in process.orphans.pop().values():
         os.close(fd)
     shipper.follower._asked_older = 0.0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from celery_livelog.frames import STDERR, STDOUT, STREAMS, Frame
-from celery_livelog.shipper.raw import RawCopy, RawFile, open_files
+from celery_livelog.shipper.copies import RawCopy
+from celery_livelog.shipper.raw import RawFile, open_files
 from tests.unit import children
 
 _LATER = 1 << 62
@@ -161,22 +164,141 @@ def test_a_copy_cut_short_is_taken_again(raws: Raws, left: int) -> None:
         copy.close(delete=False)
 
 
-def test_a_full_disk_loses_nothing_of_the_raw_files(raws: Raws) -> None:
-    """What cannot be kept is not punched: the shipper fails, and the one after it finds all of it."""
+class FullDisk:
+    """`os.write` of a disk that takes nothing, or a part of each frame, while `full`."""
+
+    def __init__(self, part: int) -> None:
+        self.full = True
+        self._part = part
+        self._write = os.write
+
+    def __call__(self, fd: int, data: bytes) -> int:
+        if not self.full:
+            return self._write(fd, data)
+        if not self._part:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._write(fd, data[: self._part])
+
+
+@pytest.fixture(params=[0, 30], ids=["nothing", "a part"])
+def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FullDisk:
+    """The disk of the copies; it is full."""
+    disk = FullDisk(request.param)
+    monkeypatch.setattr("celery_livelog.errors._last_said", {})
+    monkeypatch.setattr("celery_livelog.shipper.copies._OWED_SECONDS", 0.0)
+    monkeypatch.setattr("celery_livelog.shipper.copies.os.write", disk)
+    return disk
+
+
+def test_a_full_disk_holds_nothing_up(raws: Raws, disk: FullDisk, capfd: Any) -> None:
+    """What cannot be kept is given all the same and stays in the raw file; when there is room, it is kept in order."""
+    copy = raws.start_anew()
+    data = os.urandom(600_000)
+    raws.write(STDOUT, data)
+    taken = raws.take(copy, at=10)
+    raws.write(STDERR, b"err\n")
+    taken += raws.take(copy, at=20)
+    assert b"".join(payload for _, payload in taken) == data + b"err\n"
+    assert not copy.settle()
+    assert raws.copy.stat().st_size == 0
+    assert Path(raws.paths["stdout"]).stat().st_blocks > 1100
+    assert not raws.files[0].forsaken
+    assert capfd.readouterr().err.count("stays where it is") == 1
+    disk.full = False
+    assert copy.settle()
+    assert Path(raws.paths["stdout"]).stat().st_blocks <= 16
+    raws.write(STDOUT, b"more")
+    taken += raws.take(copy, at=30)
+    copy.close(delete=False)
+    copy = raws.start_anew()
+    assert [found for at in (10, 20, 30) for found in raws.take(copy, at)] == taken
+    copy.close(delete=False)
+
+
+def test_a_shipper_killed_while_the_disk_is_full(raws: Raws, disk: FullDisk) -> None:
+    """The one after it finds in the raw files what was not kept."""
+    copy = raws.start_anew()
+    disk.full = False
+    raws.write(STDOUT, b"kept\n")
+    raws.take(copy, at=0)
+    disk.full = True
+    data = os.urandom(100_000)
+    raws.write(STDOUT, data)
+    assert raws.take(copy, at=10) == [(STDOUT, data)]
+    copy.close(delete=False)
+    disk.full = False
+    for _ in range(2):
+        copy = raws.start_anew()
+        assert b"".join(payload for _, payload in [*raws.take(copy, at=0), *raws.take(copy, at=10)]) == b"kept\n" + data
+        copy.close(delete=False)
+
+
+def test_raw_files_do_not_fill_their_memory(raws: Raws, disk: FullDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where little is left, it is given back although nothing could be kept; a later shipper counts what it misses."""
+    monkeypatch.setattr(RawFile, "cramped", True)
+    copy = raws.start_anew()
+    data = b"a line\n" * 100_000
+    raws.write(STDOUT, data)
+    assert b"".join(payload for _, payload in raws.take(copy, at=10)) == data
+    assert Path(raws.paths["stdout"]).stat().st_blocks <= 16
+    disk.full = False
+    assert copy.settle()
+    raws.write(STDOUT, b"more")
+    raws.take(copy, at=20)
+    copy.close(delete=False)
+    copy = raws.start_anew()
+    assert raws.take(copy, at=20) == [(STDOUT, b'{"lines":100000,"reason":"lost"}'), (STDOUT, b"more")]
+    copy.close(delete=False)
+
+
+def test_what_was_given_back_is_not_read_as_noughts(
+    raws: Raws, disk: FullDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shipper that is killed after it gave back memory for lack of room leaves a hole: that says that it is one."""
+    monkeypatch.setattr(RawFile, "cramped", True)
+    copy = raws.start_anew()
+    raws.write(STDOUT, b"a line\n" * 100_000)
+    raws.take(copy, at=10)
+    copy.close(delete=False)
+    disk.full = False
+    raws.write(STDOUT, b"more\n")
+    copy = raws.start_anew()
+    (gap, rest) = raws.take(copy, at=20)
+    assert gap == (STDOUT, b'{"lines":1,"reason":"lost"}')
+    assert rest[1].endswith(b"more\n")
+    assert len(rest[1]) < 4200
+    assert b"\0" not in rest[1]
+    copy.close(delete=False)
+
+
+def test_a_copy_is_read_as_it_is_needed(raws: Raws) -> None:
+    """However much an earlier shipper has kept, the next one holds little of it at a time."""
+    copy = raws.start_anew()
+    for at in range(40):
+        raws.write(STDOUT, bytes([at]) * 250_000)
+        raws.take(copy, at=at)
+    copy.close(delete=False)
+    copy = raws.start_anew()
+    assert raws.take(copy, at=-1) == []
+    assert sum(len(frame.payload) for frame in copy._kept) < 2_000_000
+    assert [payload[0] for at in range(40) for _, payload in raws.take(copy, at)] == list(range(40))
+    copy.close(delete=False)
+
+
+def test_a_limit_on_the_size_of_files(raws: Raws) -> None:
+    """A real short write: the shipper goes on, and the one after it finds all."""
     raws.write(STDOUT, b"x" * 50_000)
     children.run(
         """
         import resource, sys
-        from celery_livelog.shipper.raw import RawCopy, open_files
+        from celery_livelog.shipper.copies import RawCopy
+        from celery_livelog.shipper.raw import open_files
         from pathlib import Path
 
         files = open_files({"stdout": sys.argv[1], "stderr": sys.argv[2]}, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-        try:
-            list(RawCopy(Path(sys.argv[3]), lambda: False).take(files, (50_000, 0), 0, 1))
-        except OSError:
-            sys.exit(0)
-        sys.exit("a frame that was cut short was taken for kept")
+        taken = list(RawCopy(Path(sys.argv[3]), lambda: False).take(files, (50_000, 0), 0, 1))
+        assert [len(frame.payload) for frame in taken] == [50_000]
         """,
         raws.paths["stdout"],
         raws.paths["stderr"],
