@@ -1,0 +1,1 @@
+"""Real faults under real workers, and an oracle that knows what was printed and judges what is shown of it."""
