@@ -1,10 +1,10 @@
-# The words of this project: demo, test, lint, bench, clean. Nothing but Python 3.10+ and make has to be there before.
+# The words of this project: demo, test, lint, bench, chaos, clean. Nothing but Python 3.10+ and make has to be there before.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench chaos clean
 
 ## Everything on an embedded Valkey: worker, Flower, the example's tasks. ONCE=1 ends with their outcome.
 demo: $(VENV)/installed-demo
@@ -24,6 +24,11 @@ lint: $(VENV)/installed-test
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
+
+## Faults at random under load: MINUTES=10 SEED=7; KILLS=200 kills tasks instead, OUTAGE=60 stops Redis for a minute.
+chaos: $(VENV)/installed-test
+	$(BIN)/python -m tests.faults.chaos --minutes $(or $(MINUTES),3) $(if $(SEED),--seed $(SEED)) \
+		$(if $(KILLS),--kills $(KILLS)) $(if $(OUTAGE),--outage $(OUTAGE))
 
 clean:
 	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -61,17 +61,21 @@ def without_secrets(text: str) -> str:
 
 
 def complain(what: str, error: BaseException | None = None) -> None:
-    """Say on the real stderr that something of ours failed, at most once a minute for each `what`.
-
-    Never through ``logging``: a log handler of ours could be what failed.
-    """
+    """Say on the real stderr that something of ours failed, at most once a minute for each `what`."""
     now = time.monotonic()
-    if now - _last_said.get(what, -_QUIET_SECONDS) < _QUIET_SECONDS or sys.__stderr__ is None:
+    if now - _last_said.get(what, -_QUIET_SECONDS) < _QUIET_SECONDS:
         return
     _last_said[what] = now
     reason = "".join(traceback.format_exception_only(type(error), error)).strip() if error else ""
+    report(f"{what}{': ' if reason else ''}{reason}")
+
+
+def report(what: str) -> None:
+    """Say something on the real stderr. Never through ``logging``: a log handler of ours could be what failed."""
+    if sys.__stderr__ is None:
+        return
     try:
-        sys.__stderr__.write(without_secrets(f"celery-livelog: {what}{': ' if reason else ''}{reason}\n"))
+        sys.__stderr__.write(without_secrets(f"celery-livelog: {what}\n"))
         sys.__stderr__.flush()
     except (OSError, ValueError):
         pass

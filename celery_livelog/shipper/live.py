@@ -6,36 +6,25 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from celery_livelog.attempts import Attempt
-from celery_livelog.records import Record
+from celery_livelog.records import End, Record
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.outbox import Outbox
+from celery_livelog.shipper.sending import Sender
 from celery_livelog.shipper.sinks import Sink
-from celery_livelog.stores.stream import ENTRY_BYTES, RENEW_SECONDS, Parcel, Sent, StreamWriter
+from celery_livelog.shipper.waiting import Waiting, make_room
+from celery_livelog.stores.refusals import advice
+from celery_livelog.stores.stream import RENEW_SECONDS, Parcel, StreamWriter
 
-#: Records of one attempt that go in one round trip.
-_BATCH = 1000
+#: Records after which it is looked at how much waits.
+_WEIGH_RECORDS = 5000
+#: Ended attempts, none of which has a stream yet, that may wait at least.
+_WAITING_ENDED = 1000
 #: Finished tasks that wait for the bound on finished streams, or seconds, whichever is first.
 _BOUND_TASKS, _BOUND_SECONDS = 100, 1.0
-_RENEW = "renew the lease"
-
-
-@dataclass
-class _Log:
-    """An attempt on its way to its stream."""
-
-    attempt: Attempt
-    outbox: Outbox
-    resumed: bool
-    fresh: bool = True
-    #: The number up to which a shipper before this one has sent the records.
-    sent: int = 0
-    archived: bool = False
-    bytes: int = 0
-    #: What the index was last told of: 0 nothing, 1 the beginning, 2 the end.
-    indexed: int = 0
+#: Work of other kinds than an attempt's id, which has no space.
+_RENEW, _LET_GO, _BOUND = "renew the lease", "let go what is archived", "bound what has finished"
 
 
 class Live:
@@ -58,20 +47,27 @@ class Live:
         self._settled = settled
         self._maxlen = settings.maxlen
         self._keep = None if settings.archive_shared else settings.keep_finished
-        self._logs: dict[str, _Log] = {}
+        self._logs: dict[str, Waiting] = {}
         self._lock = threading.Lock()  # between the shipper's loop and the sink's thread, for the outboxes
+        self._sender = Sender(writer, self._logs, self._lock, self._finish)
+        self._archived: dict[str, str] = {}  # the tasks of attempts that are archived and were sent before
         self._finished: list[tuple[str, float, int]] = []
         self._bounded = time.monotonic()
-        self._sink: Sink[str] = Sink("the live stream", self._work, hurried=True)
+        self._unweighed = 0
+        self._sink: Sink[str] = Sink("the live stream", self._work, hurried=True, meanwhile=_meanwhile)
 
     def put(self, attempt: Attempt, records: Sequence[Record], *, resumed: bool) -> None:
         """Take records of an attempt."""
         with self._lock:
             log = self._logs.get(attempt.attempt)
             if log is None:
-                log = self._logs[attempt.attempt] = _Log(attempt, Outbox(self._maxlen), resumed)
+                log = self._logs[attempt.attempt] = Waiting(attempt, Outbox(self._maxlen), resumed)
             waiting = bool(log.outbox)
             log.outbox.put(records)
+            log.ended = log.ended or isinstance(records[-1], End)
+            self._unweighed += len(records)
+        if self._unweighed > _WEIGH_RECORDS:
+            self._make_room()
         if not waiting:
             self._sink.put(attempt.attempt)
 
@@ -79,28 +75,38 @@ class Live:
         """The log is complete in the archive; where all can read that, the stream is not needed any more."""
         with self._lock:
             log = self._logs.get(attempt.attempt)
-            if log is not None:
+            needless = log is not None and self._keep is None and self._sender.away and log.unseen
+            if needless:
+                del self._logs[attempt.attempt]  # nobody has seen anything of it, and the archive has it all
+            elif log is not None:
                 log.archived = True  # not all is sent: it goes when that is done
                 return
-        self._sink.put(f"archived {attempt.attempt} {attempt.task_id}")
+        if needless:
+            self._settled(attempt.attempt)
+        else:
+            self._archived[attempt.attempt] = attempt.task_id
+            self._sink.put(_LET_GO)
 
     @property
     def idle(self) -> bool:
-        """Whether all is sent."""
-        return self._sink.idle and not self._finished
+        """Whether all is sent. A lease that cannot be renewed is nothing to wait for."""
+        return not (self._logs or self._archived or self._finished)
 
     def tick(self) -> None:
-        """Called now and then: the lease is renewed and finished streams are bounded when nothing is printed, too."""
-        if time.monotonic() >= self._renew_at:
-            self._renew_at = time.monotonic() + RENEW_SECONDS
+        """Called now and then: for what is due although nothing more is printed."""
+        now = time.monotonic()
+        if now >= self._renew_at:
+            self._renew_at = now + RENEW_SECONDS
             self._sink.put(_RENEW)
-        if self._finished and time.monotonic() - self._bounded > _BOUND_SECONDS:
-            self._sink.put("bound")
+        if self._finished and now - self._bounded > _BOUND_SECONDS:
+            self._sink.put(_BOUND)
+        for attempt in self._sender.due(now):
+            self._sink.put(attempt)
 
     def close(self, timeout: float) -> None:
         """See `Sink.close`."""
         if self._finished:
-            self._sink.put("bound")
+            self._sink.put(_BOUND)
         self._sink.close(timeout)
         self._writer.close()
 
@@ -109,82 +115,31 @@ class Live:
         names = dict.fromkeys(queue[at] for at in range(count))
         if _RENEW in names:
             self._writer.renew_lease(self._lease)
-        for name in names:
-            if name.startswith("archived "):
-                self._let_go(*name.split(" ", 2)[1:])
-        logs = [log for name in names if (log := self._logs.get(name)) is not None]
-        logs.sort(key=lambda log: log.attempt.started)  # in their stream, attempts begin in the order of their numbers
-        while self._send(logs):
-            pass
-        if "bound" in names or len(self._finished) >= _BOUND_TASKS:
+        if _LET_GO in names:
+            for attempt, task_id in list(self._archived.items()):
+                self._let_go(attempt, task_id)
+                del self._archived[attempt]
+        self._sender.send([log for name in names if (log := self._logs.get(name)) is not None])
+        if _BOUND in names or len(self._finished) >= _BOUND_TASKS:
             self._bound()
         for _ in range(count):
             queue.popleft()
 
-    def _send(self, logs: list[_Log]) -> bool:
-        """Send the next records of these attempts in one round trip; give whether there was anything to send."""
-        taken = [(log, parcel) for log in logs if (parcel := self._next(log)) is not None]
-        if not taken:
-            return False
-        try:
-            outcomes = self._writer.send([parcel for _, parcel in taken])
-        except BaseException:
-            for log, parcel in taken:
-                self._give_back(log, parcel.records)
-            raise
-        away = all(sent.error is not None for sent in outcomes)
-        for (log, parcel), sent in zip(taken, outcomes, strict=True):
-            self._settle(log, parcel, sent, away=away)
-        if away:
-            raise outcomes[0].error or RuntimeError("nothing could be sent")
-        return True
-
-    def _next(self, log: _Log) -> Parcel | None:
-        attempt = log.attempt
-        if log.resumed:
-            log.sent, log.resumed = self._writer.last_n(attempt.task_id, attempt.attempt), False
-        with self._lock:
-            records = log.outbox.take(_BATCH)
-            while records and records[-1].n <= log.sent:
-                records = log.outbox.take(_BATCH)
-        if not records:
-            if log.sent and not attempt.running and attempt.attempt in self._logs:
-                self._finish(log)  # all of it was sent before
-            return None
-        records = [record for record in records if record.n > log.sent] if log.sent else records
-        known = attempt if log.indexed < (1 if attempt.running else 2) else None
-        return Parcel(attempt.task_id, attempt.attempt, records, log.fresh, known)
-
-    def _settle(self, log: _Log, parcel: Parcel, sent: Sent, *, away: bool) -> None:
-        """Deal with what became of a parcel. Refused while others got through, it is lost: its key is no stream."""
-        left = parcel.records[sent.records :]
-        if left and sent.error is not None and not away:
-            with self._lock:
-                log.outbox.refuse(left)
-        elif left:
-            self._give_back(log, left)
-        log.fresh = sent.vanished or (log.fresh and not sent.records)
-        log.bytes += sum(len(record.text) + ENTRY_BYTES for record in parcel.records[: sent.records])
-        if parcel.known is not None:
-            log.indexed = 1 if parcel.known.running else 2
-        if not log.attempt.running and not log.outbox:
-            self._finish(log)
-
-    def _give_back(self, log: _Log, records: Sequence[Record]) -> None:
-        with self._lock:
-            log.outbox.give_back(records)
-
-    def _finish(self, log: _Log) -> None:
+    def _finish(self, log: Waiting) -> None:
+        """All of an attempt is sent. When Redis does not answer, it is tried again."""
         attempt = log.attempt
         if log.indexed < 2:
-            self._writer.send([Parcel(attempt.task_id, attempt.attempt, [], True, attempt)])
+            (sent,) = self._writer.send([Parcel(attempt.task_id, attempt.attempt, [], True, attempt)])
+            if sent.error is not None:
+                raise sent.error
+            log.indexed = 2
         with self._lock:
             archived = log.archived
             if not archived:
                 self._logs.pop(attempt.attempt, None)
         if archived:
             self._let_go(attempt.attempt, attempt.task_id)
-            with self._lock:  # not before: when Redis does not answer, it is tried again
+            with self._lock:
                 self._logs.pop(attempt.attempt, None)
         self._writer.forget(attempt.attempt)
         if self._keep is not None:
@@ -200,3 +155,18 @@ class Live:
         if finished and self._keep is not None:
             self._writer.finish(finished, self._keep)
             del self._finished[: len(finished)]
+
+    def _make_room(self) -> None:
+        self._unweighed = 0
+        with self._lock:
+            dropped = make_room(self._logs, max(_WAITING_ENDED, self._keep or 0))
+        for log in dropped:
+            if log.archived:
+                self._settled(log.attempt.attempt)
+
+
+def _meanwhile(error: BaseException) -> str:
+    return (
+        "tasks go on and the archive gets all that they print, but live viewers wait and may see [N messages skipped]. "
+        f"What to do with Redis: {advice(error)}"
+    )

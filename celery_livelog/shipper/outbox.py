@@ -7,6 +7,11 @@ from collections.abc import Sequence
 
 from celery_livelog.records import Gap, Partial, Record
 
+#: Bytes that a record takes beside its text, in this process.
+_RECORD_BYTES = 400
+#: Records that stay in an outbox that must make room for others, with the gap before them: how it ended, above all.
+_KEPT = 20
+
 
 class Outbox:
     """The records of one attempt that are not in its stream yet, oldest first.
@@ -23,6 +28,16 @@ class Outbox:
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
+
+    @property
+    def weight(self) -> int:
+        """The memory that all that waits takes, in bytes, roughly."""
+        return self._bytes + _RECORD_BYTES * len(self._waiting)
+
+    def shrink(self) -> None:
+        """Count what waits instead of keeping it, but for the newest records."""
+        while len(self._waiting) > _KEPT:
+            self._give_up_oldest()
 
     def put(self, records: Sequence[Record]) -> None:
         """Let records wait; the oldest make room."""
@@ -48,9 +63,12 @@ class Outbox:
 
     def _bound(self) -> None:
         while len(self._waiting) > self._limit or (self._bytes > self._limit_bytes and len(self._waiting) > 1):
-            oldest = self._pop()
-            grows = isinstance(oldest, Gap) and bool(self._waiting)
-            self._leave_gap(_first(oldest), self._pop() if grows else oldest, "overload")
+            self._give_up_oldest()
+
+    def _give_up_oldest(self) -> None:
+        oldest = self._pop()
+        grows = isinstance(oldest, Gap) and bool(self._waiting)
+        self._leave_gap(_first(oldest), self._pop() if grows else oldest, "overload")
 
     def _leave_gap(self, first: int, record: Record, reason: str) -> None:
         """Put a gap from `first` to `record` in front, grown together with one that follows."""

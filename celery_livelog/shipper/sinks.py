@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from celery_livelog.errors import complain
+from celery_livelog.shipper.trouble import Trouble
 
 T = TypeVar("T")
 
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 5.0
+#: Seconds from a failure to the next try: at first; at most, where somebody waits to see it; at most else.
+_FIRST_PAUSE, _HURRIED_PAUSE, _LONGEST_PAUSE = 0.1, 1.0, 5.0
 _UNHURRIED = 10  # as nice(1) counts
 
 
@@ -24,15 +24,22 @@ class Sink(Generic[T]):
     :param name: what is written, for messages.
     :param hurried: whether somebody waits to see it; else the thread yields to whatever else wants the processor.
     :param gather: seconds to wait before each piece of work, so that more comes together.
+    :param meanwhile: what a failure means for users and what can be done about its error, for messages.
     :param work: takes from the left of the queue what it has dealt with. When it raises, what it left is tried again
         after a pause; the other sinks don't notice.
     """
 
     def __init__(
-        self, name: str, work: Callable[[deque[T]], None], *, hurried: bool = False, gather: float = 0.0
+        self,
+        name: str,
+        work: Callable[[deque[T]], None],
+        *,
+        hurried: bool = False,
+        gather: float = 0.0,
+        meanwhile: Callable[[BaseException], str] = lambda error: "it is tried again, and nothing is lost",
     ) -> None:
-        self._name = name
         self._work = work
+        self._trouble = Trouble(name, meanwhile)
         self._queue: deque[T] = deque()
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -77,11 +84,12 @@ class Sink(Generic[T]):
                 try:
                     self._work(self._queue)
                     pause = _FIRST_PAUSE
+                    self._trouble.over()
                 except Exception as error:  # noqa: BLE001 - whatever a store raises: it must not end the thread
-                    complain(f"{self._name} cannot be written, trying again", error)
+                    self._trouble.failed(error)
                     if self._closing.wait(pause):  # not `_wake`: whatever is put meanwhile must not hurry it
                         break
-                    pause = min(2 * pause, _LONGEST_PAUSE)
+                    pause = min(2 * pause, _HURRIED_PAUSE if self._hurried else _LONGEST_PAUSE)
             self._busy = False
             if self._closing.is_set():
                 return

@@ -48,6 +48,7 @@ class Catalog:
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
         self._created = False
+        self._file = 0
         self._put_task = _upsert(self._engine.dialect.name, _TASKS)
         self._put_attempt = _upsert(self._engine.dialect.name, _ATTEMPTS)
 
@@ -59,9 +60,13 @@ class Catalog:
         if not attempts:
             return
         rows = sorted(map(_row, attempts), key=_age)
-        with self._ready().begin() as connection:
-            connection.execute(self._put_task, _task_rows(rows))
-            connection.execute(self._put_attempt, _latest(rows, "attempt"))
+        try:
+            with self._ready().begin() as connection:
+                connection.execute(self._put_task, _task_rows(rows))
+                connection.execute(self._put_attempt, _latest(rows, "attempt"))
+        except DBAPIError:
+            self._forget()
+            raise
 
     def recent(self, limit: int, before: str | None = None) -> list[Attempt]:
         """Give up to `limit` attempts, newest start first.
@@ -85,10 +90,17 @@ class Catalog:
             return [_attempt(row) for row in connection.execute(query).mappings()]
 
     def _ready(self) -> Engine:
+        if self._file != _inode(self._engine):  # else SQLite would go on with a file that nobody finds any more
+            self._forget()
         if not self._created:
             _create_tables(self._engine)
-            self._created = True
+            self._created, self._file = True, _inode(self._engine)
         return self._engine
+
+    def _forget(self) -> None:
+        """Begin anew: what comes back may be another database, and a file that was read-only stays so while open."""
+        self._engine.dispose()
+        self._created = False
 
 
 def _engine(url: str) -> Engine:
@@ -116,11 +128,27 @@ def _tune_sqlite(connection: DBAPIConnection, _: object) -> None:
     cursor.close()
 
 
-def _create_tables(engine: Engine) -> None:
+def _sqlite_file(engine: Engine) -> Path | None:
+    """The file of a database that is one."""
     file = engine.url.database
-    if engine.dialect.name == "sqlite" and file and not file.startswith("file:"):
+    plain = engine.dialect.name == "sqlite" and file and file != ":memory:" and not file.startswith("file:")
+    return Path(file) if plain and file else None
+
+
+def _inode(engine: Engine) -> int:
+    """Which file the database is in; 0 when there is none."""
+    file = _sqlite_file(engine)
+    try:
+        return 0 if file is None else file.stat().st_ino
+    except OSError:
+        return 0
+
+
+def _create_tables(engine: Engine) -> None:
+    file = _sqlite_file(engine)
+    if file is not None:
         with suppress(OSError):  # then SQLite says that it cannot open the file
-            Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for table in Base.metadata.sorted_tables:
         try:
             table.create(engine, checkfirst=True)

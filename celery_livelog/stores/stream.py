@@ -8,12 +8,15 @@ Keys, all below the prefix (``task:logs:`` by default) and all with a TTL:
     task:logs::sizes        sorted set of the same tasks by bytes
     task:logs::lease:{name} there while the shipper of a worker lives
 
-Uses neither KEYS nor SCAN nor MULTI. Nothing here waits or tries again: that is the caller's.
+Uses neither KEYS nor SCAN nor MULTI. Nothing here waits or tries again: that is the caller's. What creates a key is
+followed by its EXPIRE at once, in the same packet, so that no end of a connection can part the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,6 +28,7 @@ from redis.retry import Retry
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import complain
 from celery_livelog.records import Line, Partial, Record, from_fields, to_fields
+from celery_livelog.stores.refusals import granted, is_error, is_of_key
 from celery_livelog.stores.wire import Wire, packed
 
 #: Seconds without an answer after which Redis counts as away. redis-py's own retries would repeat what was executed.
@@ -62,19 +66,27 @@ class Parcel(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """What became of a parcel: how many records from its first on are in, and whether the stream had vanished."""
+    """What became of a parcel: how many records from its first on are in, and whether the stream had vanished.
+
+    `refused`: Redis takes whatever else there is, but its key holds something that is no stream.
+    """
 
     records: int
     vanished: bool
     error: Exception | None
 
+    @property
+    def refused(self) -> bool:
+        return is_of_key(self.error)
+
 
 class StreamWriter:
-    """The shipper's side. Raises `RedisError` when Redis is away."""
+    """The shipper's side, for one thread. Raises `RedisError` when Redis is away."""
 
     def __init__(self, url: str, prefix: str, maxlen: int, expires: int) -> None:
-        self._redis = redis.Redis.from_url(_redis_url(url), **_options())
-        self._wire = Wire(self._redis)
+        self._redis = redis.Redis.from_url(_redis_url(url), **_options(), protocol=2)
+        # Asked first of all on each connection: who may not EXPIRE would leave keys that stay for ever.
+        self._wire = Wire(self._redis, packed("EXPIRE", stream_key(prefix, ":index", own=True), expires))
         self._prefix = prefix
         self._maxlen = maxlen
         self._expires = expires
@@ -85,50 +97,60 @@ class StreamWriter:
         commands: list[bytes] = []
         counts = [self._add(commands, parcel) for parcel in parcels]
         answers = iter(self._wire.execute(commands))
-        return [_outcome(parcel, count, answers) for parcel, count in zip(parcels, counts, strict=True)]
+        outcomes = [_outcome(parcel, count, answers) for parcel, count in zip(parcels, counts, strict=True)]
+        if any(sent.error is not None and not sent.refused for sent in outcomes):
+            self._wire.close()  # after a failover the name may lead to another server
+        return outcomes
 
     def last_n(self, task_id: str, attempt: str) -> int:
         """The last number of an attempt that the stream holds; 0 when none."""
-        entries: Any = self._redis.xrevrange(self._key(task_id), count=500)
-        for _, fields in entries:
+        (entries,) = self._wire.execute([packed("XREVRANGE", self._key(task_id), "+", "-", "COUNT", 500)])
+        if is_of_key(entries):
+            return 0
+        for _, flat in granted(entries):
+            fields = dict(zip(flat[::2], flat[1::2], strict=True))
             if fields.get(b"attempt") == attempt.encode() and fields.get(b"type") != b"partial":
                 return int(fields[b"n"])
         return 0
 
     def renew_lease(self, name: str) -> None:
         """Say that the shipper of this name lives; readers take its attempts for lost when it does not any more."""
-        try:
-            self._redis.set(_lease_key(self._prefix, name), 1, ex=LEASE_SECONDS)
-        except redis.ResponseError as error:  # a full Redis, or rights that are too few: lines may yet go through
-            complain("the worker's lease in Redis cannot be renewed", error)
+        key = _lease_key(self._prefix, name)
+        # A Redis without memory refuses SET, but not EXPIRE.
+        commands = [packed("EXPIRE", key, LEASE_SECONDS), packed("SET", key, 1, "EX", LEASE_SECONDS)]
+        *_, answer = self._wire.execute(commands)
+        if isinstance(answer, redis.exceptions.NoPermissionError):  # all else keeps lines from Redis too, and is told
+            complain("the worker's lease in Redis cannot be renewed", answer)
 
     def expire_soon(self, task_id: str) -> None:
         """The log is in an archive that all can read: let its stream go after a grace."""
-        self._redis.expire(self._key(task_id), GRACE_SECONDS)
+        self._ask([packed("EXPIRE", self._key(task_id), GRACE_SECONDS)])
 
     def finish(self, finished: Iterable[tuple[str, float, int]], keep: int) -> None:
         """Note finished tasks (id, time of end, bytes); delete the oldest streams beyond `keep` and 64 MiB."""
         ended, sizes = self._key(":finished", own=True), self._key(":sizes", own=True)
-        pipeline = self._redis.pipeline(transaction=False)
-        for task_id, time, size in finished:
-            pipeline.zadd(ended, {task_id: time})
-            pipeline.zadd(sizes, {task_id: size})
-        pipeline.expire(ended, self._expires)
-        pipeline.expire(sizes, self._expires)
-        pipeline.zrange(ended, 0, -1, desc=True)
-        pipeline.zrange(sizes, 0, -1, withscores=True)
-        *_, newest_first, with_sizes = pipeline.execute()
-        size_of = dict(with_sizes)
+        named = [(_bytes(task_id), time, size) for task_id, time, size in finished]
+        times: list[Any] = [part for name, time, _ in named for part in (time, name)]
+        weights: list[Any] = [part for name, _, size in named for part in (size, name)]
+        newest_first, flat = self._ask(
+            [
+                packed("ZADD", ended, *times),
+                packed("EXPIRE", ended, self._expires),
+                packed("ZADD", sizes, *weights),
+                packed("EXPIRE", sizes, self._expires),
+                packed("ZREVRANGE", ended, 0, -1),
+                packed("ZRANGE", sizes, 0, -1, "WITHSCORES"),
+            ]
+        )[-2:]
+        size_of = dict(zip(flat[::2], map(float, flat[1::2]), strict=True))
         surplus, total = [], 0.0
         for place, task_id in enumerate(newest_first):
             total += size_of.get(task_id, 0.0)
             if place >= keep or total > FINISHED_BYTES:
                 surplus.append(task_id)
         if surplus:
-            pipeline.unlink(*(self._key(task_id.decode("utf-8", "surrogateescape")) for task_id in surplus))
-            pipeline.zrem(ended, *surplus)
-            pipeline.zrem(sizes, *surplus)
-            pipeline.execute()
+            keys = [self._key(task_id.decode("utf-8", "surrogatepass")) for task_id in surplus]
+            self._ask([packed("UNLINK", *keys), packed("ZREM", ended, *surplus), packed("ZREM", sizes, *surplus)])
 
     def forget(self, attempt: str) -> None:
         """The attempt writes no more."""
@@ -139,24 +161,28 @@ class StreamWriter:
         self._wire.close()
         self._redis.close()
 
+    def _ask(self, commands: Sequence[bytes]) -> list[Any]:
+        return [granted(answer) for answer in self._wire.execute(commands)]
+
     def _add(self, commands: list[bytes], parcel: Parcel) -> list[int]:
         """Add a parcel's commands; give the number of entries of each record, in order."""
-        key = self._key(parcel.task_id)
-        counts = []
-        options = ("MAXLEN", "~", self._entries(parcel), "*")
-        only_existing = () if parcel.fresh else ("NOMKSTREAM",)
-        for record in parcel.records:
-            pieces = _pieces(record)
-            counts.append(len(pieces))
-            for piece in pieces:
-                commands.append(packed("XADD", key, *only_existing, *options, *to_fields(piece, parcel.attempt)))
-                only_existing = ("NOMKSTREAM",)
-        commands.append(packed("EXPIRE", key, self._expires))
         if parcel.known is not None:
             index = self._key(":index", own=True)
             entry = ("attempt", msgspec.json.encode(parcel.known))
             commands.append(packed("XADD", index, "MAXLEN", "~", _INDEX_ENTRIES, "*", *entry))
             commands.append(packed("EXPIRE", index, self._expires))
+        key = self._key(parcel.task_id)
+        options = ("MAXLEN", "~", self._entries(parcel), "*")
+        only_existing = () if parcel.fresh else ("NOMKSTREAM",)
+        counts, adds = [], []
+        for record in parcel.records:
+            pieces = _pieces(record)
+            counts.append(len(pieces))
+            for piece in pieces:
+                adds.append(packed("XADD", key, *only_existing, *options, *to_fields(piece, parcel.attempt)))
+                only_existing = ("NOMKSTREAM",)
+        if adds:
+            commands += (adds[0], packed("EXPIRE", key, self._expires), *adds[1:])
         return counts
 
     def _entries(self, parcel: Parcel) -> int:
@@ -166,7 +192,7 @@ class StreamWriter:
         mean = self._mean_bytes[parcel.attempt] = 0.9 * mean + 0.1 * size
         return min(self._maxlen, max(16, int(_STREAM_BYTES / max(mean, size))))
 
-    def _key(self, name: str, *, own: bool = False) -> str:
+    def _key(self, name: str, *, own: bool = False) -> bytes:
         return stream_key(self._prefix, name, own=own)
 
 
@@ -183,19 +209,29 @@ class StreamReader:
     async def after(self, task_id: str, entry_id: str, count: int) -> list[tuple[str, str, Record]]:
         """Up to `count` entries after an entry id ("" for the first): id, attempt, record."""
         start = f"({entry_id}" if entry_id else "-"
-        return _parsed(await self._redis.xrange(stream_key(self._prefix, task_id), min=start, count=count))
+        return await _read(self._redis.xrange(stream_key(self._prefix, task_id), min=start, count=count))
 
     async def wait(self, after: Mapping[str, str], count: int) -> dict[str, list[tuple[str, str, Record]]]:
         """New entries of several tasks, each after its entry id; waits `BLOCK_SECONDS` for the first."""
-        keys = {stream_key(self._prefix, task_id): task_id for task_id in after}
-        streams: Any = {key: after[task_id] or "0-0" for key, task_id in keys.items()}
-        answer: Any = await self._redis.xread(streams, count=count, block=int(BLOCK_SECONDS * 1000))
+        streams: Any = {stream_key(self._prefix, task_id): last or "0-0" for task_id, last in after.items()}
+        keys = {key.decode("utf-8", "backslashreplace"): task_id for key, task_id in zip(streams, after, strict=True)}
+        block = int(BLOCK_SECONDS * 1000)
+        try:
+            answer: Any = await self._redis.xread(streams, count=count, block=block)
+        except redis.ResponseError as error:  # one key that is no stream has Redis refuse them all
+            if not is_of_key(error):
+                raise
+            streams = {key: last for key, last in streams.items() if await self._is_stream(key)}
+            if not streams:
+                await asyncio.sleep(BLOCK_SECONDS)
+                return {}
+            answer = await self._redis.xread(streams, count=count, block=block)
         pairs = answer.items() if isinstance(answer, dict) else answer or ()
         return {keys[key]: _parsed(_flat(entries)) for key, entries in pairs}
 
     async def newest(self, task_id: str, count: int) -> list[tuple[str, str, Record]]:
         """The last `count` entries, newest first."""
-        return _parsed(await self._redis.xrevrange(stream_key(self._prefix, task_id), count=count))
+        return await _read(self._redis.xrevrange(stream_key(self._prefix, task_id), count=count))
 
     async def recent(self, limit: int) -> list[Attempt]:
         """The last beginnings and endings of attempts, newest first."""
@@ -214,23 +250,32 @@ class StreamReader:
         """Close the connections."""
         await self._redis.aclose()
 
+    async def _is_stream(self, key: bytes) -> bool:
+        try:
+            await self._redis.xrange(key, count=1)
+        except redis.ResponseError as error:
+            if not is_of_key(error):
+                raise
+            return False
+        return True
 
-def stream_key(prefix: str, task_id: str, *, own: bool = False) -> str:
+
+def stream_key(prefix: str, name: str, *, own: bool = False) -> bytes:
     """The key of a task's stream. A task id that looks like a key of our `own` gets one more colon."""
-    return f"{prefix}:{task_id}" if task_id.startswith(":") and not own else f"{prefix}{task_id}"
+    return _bytes(f"{prefix}:{name}" if name.startswith(":") and not own else f"{prefix}{name}")
 
 
-def _lease_key(prefix: str, name: str) -> str:
+def _bytes(text: str) -> bytes:
+    """A text for Redis, lone surrogates too: a task id may be any text."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _lease_key(prefix: str, name: str) -> bytes:
     return stream_key(prefix, f":lease:{name}", own=True)
 
 
 def _options() -> dict[str, Any]:
-    return {
-        "socket_timeout": _TIMEOUT,
-        "socket_connect_timeout": _TIMEOUT,
-        "retry": Retry(NoBackoff(), 0),
-        "encoding_errors": "surrogateescape",
-    }
+    return {"socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT, "retry": Retry(NoBackoff(), 0)}
 
 
 def _redis_url(url: str) -> str:
@@ -251,20 +296,34 @@ def _pieces(record: Record) -> list[Record]:
     ]
 
 
-def _outcome(parcel: Parcel, counts: Sequence[int], answers: Any) -> Sent:
+def _outcome(parcel: Parcel, counts: Sequence[int], answers: Iterator[Any]) -> Sent:
     """Read a parcel's answers: an entry without an id was not added, because the stream had vanished."""
-    added, vanished, error = 0, False, None
+    error: Exception | None = None
+    if parcel.known is not None:
+        error = next((said for said in (next(answers), next(answers)) if is_error(said) and not is_of_key(said)), None)
+    if counts:
+        first, expired = next(answers), next(answers)
+        answers = chain((first,), answers)
+        error = error or (expired if is_error(expired) else None)
+    added, vanished = 0, False
     for count in counts:
-        ids = [next(answers) for _ in range(count)]
-        for answer in ids:
-            if isinstance(answer, Exception):
-                error = error or answer
+        for _ in range(count):
+            answer = next(answers)
             vanished = vanished or answer is None
-        if error is None and not vanished:
-            added += 1
-    for _ in range(1 if parcel.known is None else 3):
-        next(answers)
+            if error is None and is_error(answer):
+                error = answer
+        added += error is None and not vanished
     return Sent(added, vanished, error)
+
+
+async def _read(asked: Awaitable[Any]) -> list[tuple[str, str, Record]]:
+    """The entries that Redis gives; none where the key holds something that is no stream."""
+    try:
+        return _parsed(await asked)
+    except redis.ResponseError as error:
+        if not is_of_key(error):
+            raise
+        return []
 
 
 def _parsed(entries: Any) -> list[tuple[str, str, Record]]:

@@ -15,31 +15,53 @@ import redis
 _SEND_BYTES = 64 * 1024
 
 
-def packed(*command: str | bytes | int) -> bytes:
+def packed(*command: str | bytes | int | float) -> bytes:
     """A command as Redis wants it."""
     return bytes(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub knows tuples of one only
 
 
 class Wire:
-    """A connection like those of `client`, made when it is first used."""
+    """A connection like those of `client`, made when it is first used.
 
-    def __init__(self, client: redis.Redis) -> None:
+    :param greeting: a packed command that is asked first on every new connection: when it is refused, nothing follows.
+    """
+
+    def __init__(self, client: redis.Redis, greeting: bytes) -> None:
         self._connection: Any = client.connection_pool.make_connection()
+        self._greeting = greeting
+        self._open = False
 
     def execute(self, commands: Sequence[bytes]) -> list[Any]:
         """Send packed commands and give their answers; a refused one's is the error.
 
-        :raises redis.RedisError: when Redis is away.
+        :raises redis.RedisError: when Redis is away, or refuses the greeting.
         """
-        if self._is_stale():
-            self._connection.disconnect()
+        try:
+            if self._open and self._is_stale():
+                self.close()
+            if not self._open:
+                self._greet()
+            return self._exchange(commands)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connection; the next use makes it anew."""
+        self._open = False
+        self._connection.disconnect()
+
+    def _greet(self) -> None:
+        self._connection.connect()
+        (answer,) = self._exchange([self._greeting])
+        if isinstance(answer, Exception):
+            raise answer
+        self._open = True
+
+    def _exchange(self, commands: Sequence[bytes]) -> list[Any]:
         data = b"".join(commands)
         self._connection.send_packed_command([data[at : at + _SEND_BYTES] for at in range(0, len(data), _SEND_BYTES)])
         return [self._answer() for _ in commands]
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.disconnect()
 
     def _is_stale(self) -> bool:
         """Whether the server has closed the connection, as some do when nothing was said for long."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from celery_livelog.settings import Settings
 from celery_livelog.shipper import live as shipper_live
 from celery_livelog.shipper.live import Live
 from celery_livelog.stores import stream as stream_store
-from celery_livelog.stores.stream import StreamWriter
+from celery_livelog.stores.stream import StreamReader, StreamWriter
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
 
@@ -28,6 +30,7 @@ Open = Callable[..., Live]
 def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Open the sink for a Valkey; all are closed at the end. It bounds at once, and soon takes a Redis for away."""
     monkeypatch.setattr(shipper_live, "_BOUND_SECONDS", 0.0)
+    monkeypatch.setattr(shipper_live, "_REFUSED_SECONDS", 0.2)
     monkeypatch.setattr(stream_store, "_TIMEOUT", 0.5)
     opened: list[Live] = []
 
@@ -168,13 +171,87 @@ def test_a_key_that_is_no_stream_harms_no_other(live: Open, valkey: Valkey) -> N
     for n in range(1, 11):
         sink.put(taken, lines(n, n), resumed=False)
         sink.put(other, lines(n, n), resumed=False)
-    sink.put(taken, ended(taken, 11), resumed=False)
     sink.put(other, ended(other, 11), resumed=False)
     wait_for(lambda: numbers(stream(valkey, "other")) == list(range(1, 12)))
+    wait_for(lambda: sink._sink.idle)
     assert valkey.client.get("task:logs:taken") == "a text"
     valkey.client.delete("task:logs:taken")
-    wait_for(lambda: sink._sink.idle)
+    sink.put(taken, ended(taken, 11), resumed=False)
+    wait_for(lambda: idle(sink) and valkey.client.exists("task:logs:taken"))
     check_whole(stream(valkey, "taken"), 11)
+    (gap, _) = stream(valkey, "taken")
+    assert (gap.first, gap.last, gap.reason) == (1, 10, "redis")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_key_that_is_no_stream_to_the_end(live: Open, valkey: Valkey, resumed: bool, capfd: Any) -> None:
+    """Alone in the queue it is no reason to try for ever, nor to take Redis for away."""
+    valkey.client.set("task:logs:taken", "a text")
+    sink, taken = live(valkey), attempt("taken")
+    sink.put(taken, [*lines(1, 3000), *ended(taken, 3001)], resumed=resumed)
+    wait_for(lambda: idle(sink))
+    assert sink._logs == {}
+    assert "cannot be written" not in capfd.readouterr().err
+
+
+def test_keys_are_never_without_a_time_to_live(live: Open, own_valkey: Valkey) -> None:
+    """Also one that a batch has just begun, which Redis executes in pieces."""
+    sink, of = live(own_valkey), attempt()
+    with own_valkey.client.monitor() as monitor:
+        sink.put(of, [*lines(1, 1000), *ended(of, 1001)], resumed=False)
+        wait_for(lambda: idle(sink))
+        own_valkey.client.echo("the end")
+        said = iter(monitor.next_command, None)
+        heard = [
+            command.split()[:2] for command in takewhile(lambda command: "the end" not in command, map(_text, said))
+        ]
+    created: set[str] = set()
+    for (command, *key), (then, *of_key) in pairwise(heard):
+        if command in ("XADD", "ZADD") and key[0] not in created:
+            assert (then, of_key) == ("EXPIRE", key)
+            created.add(key[0])
+    assert created == {"task:logs:a-task", "task:logs::index", "task:logs::finished", "task:logs::sizes"}
+
+
+def _text(said: dict[str, Any]) -> str:
+    return str(said["command"])
+
+
+def test_who_may_not_expire_writes_nothing(live: Open, own_valkey: Valkey) -> None:
+    """A user without the right to EXPIRE would leave keys that stay for ever."""
+    own_valkey.client.acl_setuser("default", enabled=True, nopass=True, commands=["+@all", "-expire"])
+    sink, of = live(own_valkey), attempt()
+    sink.put(of, lines(1, 10), resumed=False)
+    wait_for(lambda: own_valkey.client.info("errorstats").get("errorstat_NOPERM"))
+    assert own_valkey.client.dbsize() == 0
+    own_valkey.client.acl_setuser("default", enabled=True, nopass=True, commands=["+@all"])
+    wait_for(lambda: numbers(stream(own_valkey)) == list(range(1, 11)))
+
+
+@pytest.mark.parametrize("task_id", ["a\0b", "\u202e", ":index"], ids=ascii)
+def test_any_task_id(live: Open, valkey: Valkey, task_id: str) -> None:
+    """It is in a stream, is found there by a reader, and goes as the oldest."""
+    sink, of, other = live(valkey, keep_finished=1), attempt(task_id, "1" * 16), attempt("other", "2" * 16)
+    sink.put(of, [*lines(1, 3), *ended(of, 4)], resumed=False)
+    wait_for(lambda: read(valkey, task_id) == ([1, 2, 3, 4], [1, 2, 3, 4]))
+    wait_for(lambda: idle(sink))
+    sink.put(other, [*lines(1, 1), *ended(other, 2)], resumed=False)
+    wait_for(lambda: idle(sink) and read(valkey, task_id) == ([], []), what="the end of the older of two streams")
+
+
+def read(valkey: Valkey, task_id: str) -> tuple[list[int], list[int]]:
+    """The numbers that a reader finds in a stream: at once, and by waiting for them."""
+
+    async def asked() -> tuple[list[int], list[int]]:
+        reader = StreamReader(valkey.url, "task:logs:")
+        try:
+            entries = await reader.after(task_id, "", 10)
+            waited = await reader.wait({task_id: ""}, 10) if entries else {}
+        finally:
+            await reader.close()
+        return [record.n for *_, record in entries], [record.n for *_, record in waited.get(task_id, [])]
+
+    return asyncio.run(asked())
 
 
 def test_a_redis_that_is_away_gets_what_fits_later(live: Open, own_valkey: Valkey) -> None:
@@ -226,3 +303,17 @@ def test_an_archived_stream_goes_after_a_grace(live: Open, valkey: Valkey) -> No
     sink.archived(of)
     wait_for(lambda: 0 < valkey.client.ttl("task:logs:a-task") <= 5)
     assert len(stream(valkey)) == 5001
+
+
+def test_nothing_is_left_to_wait_for_when_redis_is_away(live: Open, own_valkey: Valkey) -> None:
+    """A worker that ends need not wait for a lease that nobody takes, but for lines it does."""
+    sink, of = live(own_valkey), attempt()
+    own_valkey.kill()
+    assert idle(sink)
+    wait_for(lambda: not sink._sink.idle)
+    assert idle(sink)
+    sink.put(of, [*lines(1, 3), *ended(of, 4)], resumed=False)
+    assert not idle(sink)
+    own_valkey.start()
+    wait_for(lambda: idle(sink))
+    assert numbers(stream(own_valkey)) == [1, 2, 3, 4]

@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import json
 import logging
+import mmap
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import threading
 import time
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -411,3 +413,36 @@ def hold_masked(key: str) -> None:
 @app.task(livelog_redact=["("])
 def bad_pattern() -> None:
     print("something")
+
+
+# -- tasks that are broken off ---------------------------------------------------------------------------------------
+
+
+@app.task
+def chatter(notes: str, pause: float, fail: bool = False) -> int:
+    """Print numbered lines with checksums, `pause` seconds after each 20, until the file `notes` says to stop.
+
+    The file is mapped and notes how many are printed: that outlives a SIGKILL. `tests.faults.chatter` knows its form.
+    """
+    with open(notes, "r+b") as file:
+        page = mmap.mmap(file.fileno(), 0)
+    page[8:12] = os.getpid().to_bytes(4, "little")
+    number = 0
+    while not page[16]:
+        number += 1
+        print(f"{number} {zlib.crc32(str(number).encode()):08x} {'x' * (number % 60)}")
+        page[0:8] = number.to_bytes(8, "little")
+        if number % 20 == 0 and pause:
+            time.sleep(pause)
+    if fail:
+        raise RuntimeError("deliberate")
+    return 42
+
+
+@app.task
+def print_and_work(count: int) -> float:
+    """Print `count` lines with some work before each; give the seconds that this took."""
+    began = time.perf_counter()
+    for number in range(count):
+        print(number, zlib.crc32(bytes(100_000)))
+    return time.perf_counter() - began

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from celery_livelog.attempts import Attempt
 from celery_livelog.records import End, Gap, Line, Partial, Record
 from celery_livelog.shipper.outbox import Outbox
+from celery_livelog.shipper.waiting import Waiting, make_room
 
 AT = "2026-01-02T03:04:05.000006+00:00"
 
@@ -152,3 +154,23 @@ def test_one_record_always_fits(size: int) -> None:
     outbox.put([line(1, "x" * size)])
     assert [record.n for record in outbox.take(1)] == [1]
     assert not outbox
+
+
+def test_making_room() -> None:
+    """The oldest logs are counted, the newest of each and all ends are kept; of ended ones nobody saw, so many stay."""
+    logs = {f"{number:016x}": waiting(number, ended=number < 30) for number in range(40)}
+    before = sum(log.outbox.weight for log in logs.values())
+    make_room(logs, 10)
+    assert sum(log.outbox.weight for log in logs.values()) < 48 * 1024 * 1024 < before
+    assert [int(name, 16) for name in logs] == list(range(20, 40))
+    for log in logs.values():
+        check_whole(log.outbox.take(10_000), 1000)
+    assert logs[f"{39:016x}"].outbox.weight == 0
+
+
+def waiting(number: int, *, ended: bool) -> Waiting:
+    """An attempt that waits with 2 MB of lines."""
+    outbox = Outbox(10_000)
+    outbox.put([line(n, "x" * 2000) for n in range(1, 1001)])
+    attempt = Attempt(attempt=f"{number:016x}", task_id=f"task-{number}")
+    return Waiting(attempt, outbox, resumed=False, ended=ended)
