@@ -90,7 +90,10 @@ class Live:
     @property
     def idle(self) -> bool:
         """Whether all is sent. A lease that cannot be renewed is nothing to wait for."""
-        return not (self._logs or self._archived or self._finished)
+        if self._archived or self._finished or self._sender.busy:
+            return False
+        with self._lock:
+            return not any(log.ended or log.outbox for log in self._logs.values())
 
     def tick(self) -> None:
         """Called now and then: for what is due although nothing more is printed."""

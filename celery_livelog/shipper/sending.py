@@ -40,6 +40,8 @@ class Sender:
         self._refused: deque[tuple[float, str]] = deque()
         #: Whether Redis did not take what it was sent last.
         self.away = False
+        #: Whether records are on their way.
+        self.busy = False
 
     def send(self, logs: list[Waiting]) -> None:
         """Send all that waits of these attempts.
@@ -48,8 +50,12 @@ class Sender:
         """
         logs.sort(key=lambda log: log.attempt.started)  # in their stream, attempts begin in the order of their numbers
         turns = deque(logs)
-        while self._round_trip(turns):
-            pass
+        self.busy = True
+        try:
+            while self._round_trip(turns):
+                pass
+        finally:
+            self.busy = False
 
     def due(self, now: float) -> Iterator[str]:
         """The attempts whose keys were no streams and are to be tried again."""

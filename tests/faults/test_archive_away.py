@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,8 +46,14 @@ class Shipping:
     def __init__(self, scene: Scene, limit: int = resource.RLIM_INFINITY) -> None:
         command = [sys.executable, "-m", "celery_livelog.shipper", str(scene.directory)]
         self.scene = scene
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the shipper runs
+        self._process = subprocess.Popen(command, stderr=self._errors)
         self.limit_files(limit)
+
+    @property
+    def said(self) -> str:
+        """What it has told the console until now."""
+        return os.pread(self._errors.fileno(), 1 << 20, 0).decode()
 
     def limit_files(self, size: int) -> None:
         """Let no file of it grow beyond a size, as if its disk were full."""
@@ -61,13 +69,13 @@ class Shipping:
 
     def end(self) -> str:
         """Wait for its end; give what it said."""
-        _, said = self._process.communicate(timeout=SECONDS)
-        assert self._process.returncode == 0
-        return said.decode()
+        assert self._process.wait(SECONDS) == 0
+        return self.said
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        self._errors.close()
         self.scene.clear()
 
 
@@ -110,7 +118,7 @@ def test_a_store_that_lies(
     assert "manifest" not in str(bucket.objects)
     bucket.lie = lambda data: data
     said = shipping.end()
-    assert said.count("the archive cannot be written, trying again") == 1
+    assert said.count("the archive cannot be written (") == 1
     check(shipping.scene, server)
 
 
@@ -152,9 +160,10 @@ def test_a_folder_that_cannot_be_written(ship: Callable[..., Shipping], server: 
     (tmp_path / "archive").write_text("a file where a folder should be")
     shipping = ship()
     wait_for(lambda: server.client.xlen("task:logs:short") == 3)
+    wait_for(lambda: shipping.said.count("the archive cannot be written ("))
     assert shipping.nothing_is_archived()
     (tmp_path / "archive").unlink()
-    assert shipping.end().count("the archive cannot be written, trying again") == 1
+    assert shipping.end().count("the archive cannot be written (") == 1
     check(shipping.scene, server)
 
 

@@ -15,6 +15,7 @@ from celery_livelog.merge import Merge
 from celery_livelog.records import End, Gap, Line, Partial, Record, from_fields
 from celery_livelog.settings import Settings
 from celery_livelog.shipper import live as shipper_live
+from celery_livelog.shipper import sending
 from celery_livelog.shipper.live import Live
 from celery_livelog.stores import stream as stream_store
 from celery_livelog.stores.stream import StreamReader, StreamWriter
@@ -30,7 +31,7 @@ Open = Callable[..., Live]
 def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Open the sink for a Valkey; all are closed at the end. It bounds at once, and soon takes a Redis for away."""
     monkeypatch.setattr(shipper_live, "_BOUND_SECONDS", 0.0)
-    monkeypatch.setattr(shipper_live, "_REFUSED_SECONDS", 0.2)
+    monkeypatch.setattr(sending, "_REFUSED_SECONDS", 0.2)
     monkeypatch.setattr(stream_store, "_TIMEOUT", 0.5)
     opened: list[Live] = []
 
