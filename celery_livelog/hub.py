@@ -14,7 +14,8 @@ from itertools import takewhile
 from celery_livelog.cancel import cancel
 from celery_livelog.errors import complain
 from celery_livelog.records import Record
-from celery_livelog.stores.stream import RedisError, StreamReader
+from celery_livelog.stores.stream import RedisError
+from celery_livelog.stores.stream_reader import StreamReader
 
 Entry = tuple[str, str, Record]
 

@@ -19,7 +19,7 @@ from celery_livelog.selection import Joiner
 from celery_livelog.settings import Settings
 from celery_livelog.stores.archive import Archive, Manifest
 from celery_livelog.stores.catalog import Catalog
-from celery_livelog.stores.stream import Parcel, StreamWriter
+from celery_livelog.stores.stream_writer import Parcel, StreamWriter
 
 #: Attempts, newest first, among which lost ones are looked for.
 _RECENT = 2000

@@ -17,7 +17,8 @@ from celery_livelog.records import Partial
 from celery_livelog.settings import Settings
 from celery_livelog.stores.archive import Archive, Manifest
 from celery_livelog.stores.catalog import Catalog
-from celery_livelog.stores.stream import RedisError, StreamReader
+from celery_livelog.stores.stream import RedisError
+from celery_livelog.stores.stream_reader import StreamReader
 
 T = TypeVar("T")
 

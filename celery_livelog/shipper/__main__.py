@@ -12,8 +12,8 @@ from pathlib import Path
 
 from celery_livelog import spool
 from celery_livelog.settings import Settings
-from celery_livelog.shipper.follow import processes
 from celery_livelog.shipper.loop import ship
+from celery_livelog.shipper.parts import processes
 from celery_livelog.shipper.supervise import UNHEEDED, launch
 
 #: Seconds for which a directory must have been left alone: a worker makes its own before it takes the lock.

@@ -15,7 +15,8 @@ from celery_livelog.shipper.sending import Sender
 from celery_livelog.shipper.sinks import Sink
 from celery_livelog.shipper.waiting import Waiting, make_room
 from celery_livelog.stores.refusals import advice
-from celery_livelog.stores.stream import RENEW_SECONDS, Parcel, StreamWriter
+from celery_livelog.stores.stream import RENEW_SECONDS
+from celery_livelog.stores.stream_writer import Parcel, StreamWriter
 
 #: Records after which it is looked at how much waits.
 _WEIGH_RECORDS = 5000

@@ -15,7 +15,8 @@ from celery_livelog.errors import complain, hide_in_messages
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.attempt import AttemptLog
 from celery_livelog.shipper.closing import Closing
-from celery_livelog.shipper.follow import Follower, Shown, process_alive, processes
+from celery_livelog.shipper.follow import Follower, Shown
+from celery_livelog.shipper.parts import process_alive, processes
 from celery_livelog.shipper.redaction import Redactions
 from celery_livelog.shipper.stores import Stores
 
@@ -157,20 +158,20 @@ class Shipper:
         """Let go of what is where it belongs."""
         while self._archived:
             attempt = self._archived.popleft()
-            self._owners.pop(attempt).done(attempt)
+            self._owners.pop(attempt).parts.done(attempt)
         for process, follower in list(self._followers.items()):
-            if follower.finished and not follower.needed:
+            if follower.finished and not follower.parts.needed:
                 follower.close(delete=True)
                 del self._followers[process]
 
     def _wait(self, poll: select.poll) -> None:
         """Wait until something is there to be taken, or the time has come to look at all else."""
-        writers = [follower for follower in self._followers.values() if follower.has_raw_files and follower.logs]
+        writers = [follower for follower in self._followers.values() if follower.files.current and follower.logs]
         patience = _PREVIEW_SECONDS if any(log.unfinished for log in self._logs()) else _IDLE_SECONDS
         end = time.monotonic() + patience
         pause = _RAW_SECONDS if writers else patience
         while not poll.poll(1000 * pause) and time.monotonic() < end:
-            if any(follower.raw_files_have_grown for follower in writers):
+            if any(follower.files.have_grown for follower in writers):
                 return
             pause = min(2 * pause, _QUIET_SECONDS)
 

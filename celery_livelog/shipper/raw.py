@@ -7,11 +7,14 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 from celery_livelog.frames import STDERR, STDOUT
 
 _CHUNK = 256 * 1024
 _PAGE = 4096
+#: Seconds between two questions whether anybody still writes to old raw files.
+_OLDER_SECONDS = 1.0
 _PUNCH_HOLE_KEEP_SIZE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
 
@@ -101,6 +104,53 @@ class RawFile:
             self._fd = -1
         if delete:
             self.path.unlink(missing_ok=True)
+
+
+class RawFiles:
+    """The two files to which a process writes now, and older ones to which somebody may still write."""
+
+    def __init__(self) -> None:
+        #: That of stdout and that of stderr; none while the process' descriptors are not captured.
+        self.current: list[RawFile] = []
+        self._older: list[RawFile] = []
+        self._ask_at = 0.0
+
+    @property
+    def have_grown(self) -> bool:
+        """Whether something was written that is not taken yet. Nobody rings for it."""
+        return any(file.size() > file.offset for file in self.current)
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes that were written to the current ones."""
+        return (self.current[0].size(), self.current[1].size()) if self.current else (0, 0)
+
+    def switch(self, paths: dict[str, str], sizes: tuple[int, int]) -> None:
+        """From here on the process writes to these; whoever still writes to others was left behind."""
+        if [str(file.path) for file in self.current] != [paths["stdout"], paths["stderr"]]:
+            self._older += self.current
+            self.current = open_files(paths, sizes)
+            self._forsake()
+
+    def left_behind(self) -> Iterator[tuple[int, bytes]]:
+        """What outlived its task goes to the console only: that task's log is closed."""
+        for file in self._older:
+            for data in file.read(file.size()):
+                yield file.stream, data
+        if self._older and monotonic() > self._ask_at:
+            self._forsake()
+
+    def close(self, *, delete: bool) -> None:
+        """Let go of all files."""
+        for file in (*self.current, *self._older):
+            file.close(delete=delete)
+
+    def _forsake(self) -> None:
+        """Delete old files that nobody writes to any more."""
+        self._ask_at = monotonic() + _OLDER_SECONDS
+        forsaken = [file for file in self._older if file.forsaken]
+        self._older = [file for file in self._older if file not in forsaken]
+        for file in forsaken:
+            file.close(delete=True)
 
 
 def open_files(paths: dict[str, str], sizes: tuple[int, int]) -> list[RawFile]:

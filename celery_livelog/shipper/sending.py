@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from celery_livelog.errors import complain
 from celery_livelog.records import Record
 from celery_livelog.shipper.waiting import Waiting
-from celery_livelog.stores.stream import ENTRY_BYTES, Parcel, Sent, StreamWriter
+from celery_livelog.stores.stream_writer import ENTRY_BYTES, Parcel, Sent, StreamWriter
 
 #: Records that go in one round trip: of one attempt; of all, and characters of all, which the last one may exceed.
 _BATCH, _BATCH_OF_ALL, _BATCH_CHARACTERS = 1000, 10_000, 1024 * 1024

@@ -18,7 +18,7 @@ from celery_livelog.shipper.recorder import Recorder
 from celery_livelog.shipper.settling import Settling
 from celery_livelog.shipper.sinks import Sink
 from celery_livelog.stores.archive import Archive
-from celery_livelog.stores.stream import StreamWriter
+from celery_livelog.stores.stream_writer import StreamWriter
 
 #: Bytes of raw output that may wait for a console that is slow to take them; beyond that they are dropped there only.
 _CONSOLE_BYTES = 8 * 1024 * 1024

@@ -14,341 +14,42 @@ followed by its EXPIRE at once, in the same packet, so that no end of a connecti
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
 import redis
-import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from celery_livelog.attempts import Attempt
-from celery_livelog.errors import complain
-from celery_livelog.records import Line, Partial, Record, from_fields, to_fields
-from celery_livelog.stores.refusals import granted, is_error, is_of_key
-from celery_livelog.stores.wire import Wire, packed
-
-#: Seconds without an answer after which Redis counts as away. redis-py's own retries would repeat what was executed.
+#: Seconds without an answer after which Redis counts as away.
 _TIMEOUT = 3.0
-#: Seconds that a reader waits for new entries at most; also far below the grace of a finished stream.
-BLOCK_SECONDS = 2.0
 #: Seconds that a stream stays after its log is in a shared archive, for readers in the middle of it.
 GRACE_SECONDS = 5
 #: Seconds for which a lease holds; it is renewed every `RENEW_SECONDS`.
 LEASE_SECONDS, RENEW_SECONDS = 60, 10.0
-#: Characters of a line that one entry carries; the rest follows in further entries.
-_PIECE = 64 * 1024
-#: Bytes that one stream may take, whatever its number of entries.
-_STREAM_BYTES = 8 * 1024 * 1024
-#: Bytes that an entry takes beside its line: names, numbers, Redis' own.
-ENTRY_BYTES = 150
-_INDEX_ENTRIES = 2000
-#: Bytes of finished streams that may stay where the archive cannot be read by others.
-FINISHED_BYTES = 64 * 1024 * 1024
 
 RedisError = redis.RedisError
 
 
-class Parcel(NamedTuple):
-    """Records of one attempt on their way into its task's stream.
-
-    `fresh`: the stream need not exist yet. `known`: the attempt as the index shall show it, at its beginning and end.
-    """
-
-    task_id: str
-    attempt: str
-    records: Sequence[Record]
-    fresh: bool
-    known: Attempt | None = None
-
-
-class Sent(NamedTuple):
-    """What became of a parcel: how many records from its first on are in, and whether the stream had vanished.
-
-    `refused`: Redis takes whatever else there is, but its key holds something that is no stream.
-    """
-
-    records: int
-    vanished: bool
-    error: Exception | None
-
-    @property
-    def refused(self) -> bool:
-        return is_of_key(self.error)
-
-
-class StreamWriter:
-    """The shipper's side, for one thread. Raises `RedisError` when Redis is away."""
-
-    def __init__(self, url: str, prefix: str, maxlen: int, expires: int) -> None:
-        self._redis = redis.Redis.from_url(_redis_url(url), **_options(), protocol=2)
-        # Asked first of all on each connection: who may not EXPIRE would leave keys that stay for ever.
-        self._wire = Wire(self._redis, packed("EXPIRE", stream_key(prefix, ":index", own=True), expires))
-        self._prefix = prefix
-        self._maxlen = maxlen
-        self._expires = expires
-        self._mean_bytes: dict[str, float] = {}
-
-    def send(self, parcels: Sequence[Parcel]) -> list[Sent]:
-        """Write all parcels in one round trip; every stream's TTL is renewed."""
-        commands: list[bytes] = []
-        counts = [self._add(commands, parcel) for parcel in parcels]
-        answers = iter(self._wire.execute(commands))
-        outcomes = [_outcome(parcel, count, answers) for parcel, count in zip(parcels, counts, strict=True)]
-        if any(sent.error is not None and not sent.refused for sent in outcomes):
-            self._wire.close()  # after a failover the name may lead to another server
-        return outcomes
-
-    def last_n(self, task_id: str, attempt: str) -> int:
-        """The last number of an attempt that the stream holds; 0 when none."""
-        (entries,) = self._wire.execute([packed("XREVRANGE", self._key(task_id), "+", "-", "COUNT", 500)])
-        if is_of_key(entries):
-            return 0
-        for _, flat in granted(entries):
-            fields = dict(zip(flat[::2], flat[1::2], strict=True))
-            if fields.get(b"attempt") == attempt.encode() and fields.get(b"type") != b"partial":
-                return int(fields[b"n"])
-        return 0
-
-    def renew_lease(self, name: str) -> None:
-        """Say that the shipper of this name lives; readers take its attempts for lost when it does not any more."""
-        key = _lease_key(self._prefix, name)
-        # A Redis without memory refuses SET, but not EXPIRE.
-        commands = [packed("EXPIRE", key, LEASE_SECONDS), packed("SET", key, 1, "EX", LEASE_SECONDS)]
-        *_, answer = self._wire.execute(commands)
-        if isinstance(answer, redis.exceptions.NoPermissionError):  # all else keeps lines from Redis too, and is told
-            complain("the worker's lease in Redis cannot be renewed", answer)
-
-    def expire_soon(self, task_id: str) -> None:
-        """The log is in an archive that all can read: let its stream go after a grace."""
-        self._ask([packed("EXPIRE", self._key(task_id), GRACE_SECONDS)])
-
-    def finish(self, finished: Iterable[tuple[str, float, int]], keep: int) -> None:
-        """Note finished tasks (id, time of end, bytes); delete the oldest streams beyond `keep` and 64 MiB."""
-        ended, sizes = self._key(":finished", own=True), self._key(":sizes", own=True)
-        named = [(_bytes(task_id), time, size) for task_id, time, size in finished]
-        times: list[Any] = [part for name, time, _ in named for part in (time, name)]
-        weights: list[Any] = [part for name, _, size in named for part in (size, name)]
-        newest_first, flat = self._ask(
-            [
-                packed("ZADD", ended, *times),
-                packed("EXPIRE", ended, self._expires),
-                packed("ZADD", sizes, *weights),
-                packed("EXPIRE", sizes, self._expires),
-                packed("ZREVRANGE", ended, 0, -1),
-                packed("ZRANGE", sizes, 0, -1, "WITHSCORES"),
-            ]
-        )[-2:]
-        size_of = dict(zip(flat[::2], map(float, flat[1::2]), strict=True))
-        surplus, total = [], 0.0
-        for place, task_id in enumerate(newest_first):
-            total += size_of.get(task_id, 0.0)
-            if place >= keep or total > FINISHED_BYTES:
-                surplus.append(task_id)
-        if surplus:
-            keys = [self._key(task_id.decode("utf-8", "surrogatepass")) for task_id in surplus]
-            self._ask([packed("UNLINK", *keys), packed("ZREM", ended, *surplus), packed("ZREM", sizes, *surplus)])
-
-    def forget(self, attempt: str) -> None:
-        """The attempt writes no more."""
-        self._mean_bytes.pop(attempt, None)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._wire.close()
-        self._redis.close()
-
-    def _ask(self, commands: Sequence[bytes]) -> list[Any]:
-        return [granted(answer) for answer in self._wire.execute(commands)]
-
-    def _add(self, commands: list[bytes], parcel: Parcel) -> list[int]:
-        """Add a parcel's commands; give the number of entries of each record, in order."""
-        if parcel.known is not None:
-            index = self._key(":index", own=True)
-            entry = ("attempt", msgspec.json.encode(parcel.known))
-            commands.append(packed("XADD", index, "MAXLEN", "~", _INDEX_ENTRIES, "*", *entry))
-            commands.append(packed("EXPIRE", index, self._expires))
-        key = self._key(parcel.task_id)
-        options = ("MAXLEN", "~", self._entries(parcel), "*")
-        only_existing = () if parcel.fresh else ("NOMKSTREAM",)
-        counts, adds = [], []
-        for record in parcel.records:
-            pieces = _pieces(record)
-            counts.append(len(pieces))
-            for piece in pieces:
-                adds.append(packed("XADD", key, *only_existing, *options, *to_fields(piece, parcel.attempt)))
-                only_existing = ("NOMKSTREAM",)
-        if adds:
-            commands += (adds[0], packed("EXPIRE", key, self._expires), *adds[1:])
-        return counts
-
-    def _entries(self, parcel: Parcel) -> int:
-        """How many entries the stream may have, so that long lines cannot fill Redis either."""
-        size = sum(len(record.text) for record in parcel.records) / max(1, len(parcel.records)) + ENTRY_BYTES
-        mean = self._mean_bytes.get(parcel.attempt, size)
-        mean = self._mean_bytes[parcel.attempt] = 0.9 * mean + 0.1 * size
-        return min(self._maxlen, max(16, int(_STREAM_BYTES / max(mean, size))))
-
-    def _key(self, name: str, *, own: bool = False) -> bytes:
-        return stream_key(self._prefix, name, own=own)
-
-
-class StreamReader:
-    """The readers' side, asynchronous. Raises `RedisError` when Redis is away."""
-
-    def __init__(self, url: str, prefix: str) -> None:
-        options = {**_options(), "decode_responses": True, "encoding_errors": "backslashreplace"}
-        options["socket_timeout"] = _TIMEOUT + BLOCK_SECONDS
-        retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-        self._redis = redis.asyncio.Redis.from_url(_redis_url(url), **{**options, "retry": retry})
-        self._prefix = prefix
-
-    async def after(self, task_id: str, entry_id: str, count: int) -> list[tuple[str, str, Record]]:
-        """Up to `count` entries after an entry id ("" for the first): id, attempt, record."""
-        start = f"({entry_id}" if entry_id else "-"
-        return await _read(self._redis.xrange(stream_key(self._prefix, task_id), min=start, count=count))
-
-    async def wait(self, after: Mapping[str, str], count: int) -> dict[str, list[tuple[str, str, Record]]]:
-        """New entries of several tasks, each after its entry id; waits `BLOCK_SECONDS` for the first."""
-        streams: Any = {stream_key(self._prefix, task_id): last or "0-0" for task_id, last in after.items()}
-        keys = {key.decode("utf-8", "backslashreplace"): task_id for key, task_id in zip(streams, after, strict=True)}
-        block = int(BLOCK_SECONDS * 1000)
-        try:
-            answer: Any = await self._redis.xread(streams, count=count, block=block)
-        except redis.ResponseError as error:  # one key that is no stream has Redis refuse them all
-            if not is_of_key(error):
-                raise
-            streams = {key: last for key, last in streams.items() if await self._is_stream(key)}
-            if not streams:
-                await asyncio.sleep(BLOCK_SECONDS)
-                return {}
-            answer = await self._redis.xread(streams, count=count, block=block)
-        pairs = answer.items() if isinstance(answer, dict) else answer or ()
-        return {keys[key]: _parsed(_flat(entries)) for key, entries in pairs}
-
-    async def newest(self, task_id: str, count: int) -> list[tuple[str, str, Record]]:
-        """The last `count` entries, newest first."""
-        return await _read(self._redis.xrevrange(stream_key(self._prefix, task_id), count=count))
-
-    async def recent(self, limit: int) -> list[Attempt]:
-        """The last beginnings and endings of attempts, newest first."""
-        index = stream_key(self._prefix, ":index", own=True)
-        entries: Any = await self._redis.xrevrange(index, count=limit)
-        return [attempt for _, fields in entries if (attempt := _attempt(fields)) is not None]
-
-    async def lapsed(self, leases: Collection[str]) -> set[str]:
-        """Which of these leases nobody keeps up."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for name in leases:
-            pipeline.exists(_lease_key(self._prefix, name))
-        return {name for name, there in zip(leases, await pipeline.execute(), strict=True) if not there}
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._redis.aclose()
-
-    async def _is_stream(self, key: bytes) -> bool:
-        try:
-            await self._redis.xrange(key, count=1)
-        except redis.ResponseError as error:
-            if not is_of_key(error):
-                raise
-            return False
-        return True
-
-
 def stream_key(prefix: str, name: str, *, own: bool = False) -> bytes:
     """The key of a task's stream. A task id that looks like a key of our `own` gets one more colon."""
-    return _bytes(f"{prefix}:{name}" if name.startswith(":") and not own else f"{prefix}{name}")
+    return to_bytes(f"{prefix}:{name}" if name.startswith(":") and not own else f"{prefix}{name}")
 
 
-def _bytes(text: str) -> bytes:
+def to_bytes(text: str) -> bytes:
     """A text for Redis, lone surrogates too: a task id may be any text."""
     return text.encode("utf-8", "surrogatepass")
 
 
-def _lease_key(prefix: str, name: str) -> bytes:
+def lease_key(prefix: str, name: str) -> bytes:
+    """The key that is there while a shipper lives."""
     return stream_key(prefix, f":lease:{name}", own=True)
 
 
-def _options() -> dict[str, Any]:
+def options() -> dict[str, Any]:
+    """Of a connection. redis-py's own retries would repeat what was executed."""
     return {"socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT, "retry": Retry(NoBackoff(), 0)}
 
 
-def _redis_url(url: str) -> str:
+def redis_url(url: str) -> str:
     """Celery's URLs in redis-py's form."""
     return url.replace("redis+socket://", "unix://", 1)
-
-
-def _pieces(record: Record) -> list[Record]:
-    """A record as what entries carry: an overlong line in pieces, all with its number."""
-    if not isinstance(record, (Line, Partial)) or len(record.line) <= _PIECE:
-        return [record]
-    if isinstance(record, Partial):
-        return [msgspec.structs.replace(record, line=record.line[-_PIECE:])]
-    texts = [record.line[at : at + _PIECE] for at in range(0, len(record.line), _PIECE)]
-    return [
-        msgspec.structs.replace(record, line=text, piece=piece, more=record.more or piece < len(texts) - 1)
-        for piece, text in enumerate(texts)
-    ]
-
-
-def _outcome(parcel: Parcel, counts: Sequence[int], answers: Iterator[Any]) -> Sent:
-    """Read a parcel's answers: an entry without an id was not added, because the stream had vanished."""
-    error: Exception | None = None
-    if parcel.known is not None:
-        error = next((said for said in (next(answers), next(answers)) if is_error(said) and not is_of_key(said)), None)
-    if counts:
-        first, expired = next(answers), next(answers)
-        answers = chain((first,), answers)
-        error = error or (expired if is_error(expired) else None)
-    added, vanished = 0, False
-    for count in counts:
-        for _ in range(count):
-            answer = next(answers)
-            vanished = vanished or answer is None
-            if error is None and is_error(answer):
-                error = answer
-        added += error is None and not vanished
-    return Sent(added, vanished, error)
-
-
-async def _read(asked: Awaitable[Any]) -> list[tuple[str, str, Record]]:
-    """The entries that Redis gives; none where the key holds something that is no stream."""
-    try:
-        return _parsed(await asked)
-    except redis.ResponseError as error:
-        if not is_of_key(error):
-            raise
-        return []
-
-
-def _parsed(entries: Any) -> list[tuple[str, str, Record]]:
-    """Entries of ours; what others may have put there is passed over."""
-    parsed = []
-    for entry_id, fields in entries or ():
-        try:
-            attempt, record = from_fields(fields)
-        except (msgspec.MsgspecError, ValueError, TypeError):
-            continue
-        parsed.append((entry_id, attempt, record))
-    return parsed
-
-
-def _flat(entries: Any) -> Any:
-    """RESP3 wraps a stream's entries in one more list."""
-    return (
-        entries[0]
-        if entries and isinstance(entries[0], list) and entries[0] and isinstance(entries[0][0], (list, tuple))
-        else entries
-    )
-
-
-def _attempt(fields: Mapping[str, str]) -> Attempt | None:
-    try:
-        return msgspec.json.decode(fields.get("attempt", ""), type=Attempt)
-    except msgspec.MsgspecError:
-        return None

@@ -15,8 +15,8 @@ from tests.faults.scene import SECONDS, Scene, check
 from tests.nodes.valkey import Valkey
 
 _ARCHIVE = "celery_livelog.stores.archive:Archive"
-_STREAM = "celery_livelog.stores.stream:StreamWriter"
-_PART = "celery_livelog.shipper.follow:Part"
+_STREAM = "celery_livelog.stores.stream_writer:StreamWriter"
+_PART = "celery_livelog.shipper.parts:Part"
 _STEPS = [
     ("celery_livelog.stores.objects:Objects.put", "half", 1),
     ("celery_livelog.stores.objects:Objects.put", "half", 4),

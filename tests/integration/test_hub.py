@@ -14,8 +14,8 @@ import pytest
 from celery_livelog import hub
 from celery_livelog.hub import Hub
 from celery_livelog.records import Line, to_fields
-from celery_livelog.stores import stream
-from celery_livelog.stores.stream import StreamReader
+from celery_livelog.stores import stream_reader
+from celery_livelog.stores.stream_reader import StreamReader
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
 
@@ -167,7 +167,7 @@ def test_who_comes_later_sees_all(valkey: Valkey) -> None:
 
 def test_nobody_watching_nothing_read(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the last viewer is gone, however it went, the read ends; with the next it begins again."""
-    monkeypatch.setattr(stream, "BLOCK_SECONDS", 0.3)
+    monkeypatch.setattr(stream_reader, "BLOCK_SECONDS", 0.3)
 
     async def test() -> None:
         async with hub_of(valkey) as shared:

@@ -18,7 +18,8 @@ from celery_livelog.shipper import live as shipper_live
 from celery_livelog.shipper import sending
 from celery_livelog.shipper.live import Live
 from celery_livelog.stores import stream as stream_store
-from celery_livelog.stores.stream import StreamReader, StreamWriter
+from celery_livelog.stores.stream_reader import StreamReader
+from celery_livelog.stores.stream_writer import StreamWriter
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
 

@@ -135,7 +135,7 @@ class Shipper:
         for name, records in self.given.items():
             if name not in self.done and records and isinstance(records[-1], End):
                 self.done.add(name)
-                self.follower.done(name)
+                self.follower.parts.done(name)
 
     def _open(self) -> Follower:
         return Follower(self.process.directory, PROCESS, lambda: self.process.alive, lambda: False, self.closing)
@@ -251,8 +251,8 @@ def test_any_history(history: list[str | int]) -> None:
                 assert (records[-1].state == "LOST") == (name in lost)
         assert {name for name, written in process.written.items() if written} <= shipper.given.keys()
         for name in process.written:
-            shipper.follower.done(name)
-        assert not shipper.follower.needed
+            shipper.follower.parts.done(name)
+        assert not shipper.follower.parts.needed
         shipper.follower.close(delete=True)
         assert [path.name for path in directory.iterdir()] == []
 
@@ -394,11 +394,11 @@ def test_parts_go_when_all_in_them_is_done(process: Process, tmp_path: Path, mon
     process.print("P running")
     shipper.look()
     assert [path.name[-14:-8] for path in paths(tmp_path)] == ["000001", "000002", "000003", "000004"]
-    shipper.follower.done(f"{2:016x}")
+    shipper.follower.parts.done(f"{2:016x}")
     assert len(paths(tmp_path)) == 4
-    shipper.follower.done(f"{1:016x}")
+    shipper.follower.parts.done(f"{1:016x}")
     assert [path.name[-14:-8] for path in paths(tmp_path)] == ["000003", "000004"] or len(paths(tmp_path)) == 3
-    shipper.follower.done(f"{3:016x}")
+    shipper.follower.parts.done(f"{3:016x}")
     assert [path.name[-14:-8] for path in paths(tmp_path)] == ["000004"]
     assert not list(tmp_path.glob("*000001*"))
     shipper.follower.close(delete=False)
@@ -523,7 +523,7 @@ def test_raw_files_are_deleted_when_nobody_writes_to_them(process: Process, tmp_
     (new,) = set(tmp_path.glob("livelog-*.stdout")) - {old}
     for fd in process.orphans.pop().values():
         os.close(fd)
-    shipper.follower._asked_older = 0.0
+    shipper.follower.files._ask_at = 0.0
     shipper.look()
     assert not old.exists()
     assert new.exists()

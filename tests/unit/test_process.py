@@ -10,7 +10,8 @@ import pytest
 from celery_livelog import spool
 from celery_livelog.records import End, Line, Record
 from celery_livelog.shipper.closing import Closing
-from celery_livelog.shipper.follow import Follower, processes
+from celery_livelog.shipper.follow import Follower
+from celery_livelog.shipper.parts import processes
 from tests.unit import children
 
 #: Runs as the process of a worker: `task(name, code)` runs a function as a task.
