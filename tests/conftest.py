@@ -1,16 +1,22 @@
-"""What all tests share: a steady Hypothesis, and skips that count as failures where everything must be there."""
+"""What all tests share: a Valkey, a steady Hypothesis, and skips that are failures where everything must be there."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import signal
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
 
+from tests.nodes.valkey import Valkey
+
 # Machines that run many things at once are slow now and then: that says nothing about the code.
 hypothesis.settings.register_profile("livelog", deadline=None)
 hypothesis.settings.load_profile("livelog")
+
+# A shell that starts this in the background has it ignore Ctrl-C, and with it all processes that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -23,3 +29,21 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped, which CI does not allow: {call.excinfo.value if call.excinfo else ''}"
     return report
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """One Valkey for all tests."""
+    server = Valkey(tmp_path_factory.mktemp("valkey"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def valkey(valkey_server: Valkey) -> Valkey:
+    """The Valkey, empty; `url` and `client` lead to it."""
+    valkey_server.client.flushall()
+    return valkey_server

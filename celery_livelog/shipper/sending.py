@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 
 from celery_livelog.errors import complain
 from celery_livelog.records import Record
@@ -116,7 +117,8 @@ class Sender:
                 self._finish(log)  # all of it was sent before
             return None
         records = [record for record in records if record.n > log.sent] if log.sent else records
-        known = attempt if log.indexed < (1 if attempt.running else 2) else None
+        # As it is now: until the parcel has arrived, the shipper's loop may have ended it.
+        known = copy(attempt) if log.indexed < (1 if attempt.running else 2) else None
         return Parcel(attempt.task_id, attempt.attempt, records, log.fresh, known)
 
     def _settle(self, log: Waiting, parcel: Parcel, sent: Sent) -> None:

@@ -19,17 +19,6 @@ from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """One Valkey for all tests."""
-    server = Valkey(tmp_path_factory.mktemp("valkey"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.end()
-
-
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """An honest S3 bucket, to which this process and those that it starts are led."""
@@ -80,13 +69,12 @@ class Shipping:
 
 
 @pytest.fixture
-def ship(server: Valkey, tmp_path: Path) -> Iterator[Callable[..., Shipping]]:
+def ship(valkey: Valkey, tmp_path: Path) -> Iterator[Callable[..., Shipping]]:
     """Lay a scene out and start a shipper; see `Scene`."""
     started: list[Shipping] = []
 
     def start(archive_url: str = "", size: int = 0, limit: int = resource.RLIM_INFINITY) -> Shipping:
-        server.client.flushall()
-        started.append(Shipping(Scene(tmp_path, server.url, archive_url, size), limit))
+        started.append(Shipping(Scene(tmp_path, valkey.url, archive_url, size), limit))
         return started[-1]
 
     yield start
@@ -108,7 +96,7 @@ def flip(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("lie", [drop, truncate, flip])
 def test_a_store_that_lies(
-    ship: Callable[..., Shipping], bucket: Bucket, server: Valkey, lie: Callable[[bytes], bytes | None]
+    ship: Callable[..., Shipping], bucket: Bucket, valkey: Valkey, lie: Callable[[bytes], bytes | None]
 ) -> None:
     """It acknowledges what it does not keep: that is noticed each time, until it has become honest."""
     bucket.lie = lie
@@ -119,20 +107,20 @@ def test_a_store_that_lies(
     bucket.lie = lambda data: data
     said = shipping.end()
     assert said.count("the archive cannot be written (") == 1
-    check(shipping.scene, server)
+    check(shipping.scene, valkey)
 
 
-def test_a_store_that_lies_about_every_other(ship: Callable[..., Shipping], bucket: Bucket, server: Valkey) -> None:
+def test_a_store_that_lies_about_every_other(ship: Callable[..., Shipping], bucket: Bucket, valkey: Valkey) -> None:
     """Each segment and manifest is put as often as it takes."""
     bucket.lie = lambda data: data if bucket.puts % 2 else None
     shipping = ship(bucket.url)
     shipping.end()
-    check(shipping.scene, server)
+    check(shipping.scene, valkey)
     assert bucket.puts >= 15
 
 
 @pytest.mark.parametrize("status", [403, 503])
-def test_a_store_that_refuses(ship: Callable[..., Shipping], bucket: Bucket, server: Valkey, status: int) -> None:
+def test_a_store_that_refuses(ship: Callable[..., Shipping], bucket: Bucket, valkey: Valkey, status: int) -> None:
     """Rights that are missing, or an overload: as long as that lasts."""
     bucket.refuse = status
     shipping = ship(bucket.url)
@@ -140,45 +128,45 @@ def test_a_store_that_refuses(ship: Callable[..., Shipping], bucket: Bucket, ser
     assert shipping.nothing_is_archived()
     bucket.refuse = 0
     shipping.end()
-    check(shipping.scene, server)
+    check(shipping.scene, valkey)
 
 
-def test_a_store_that_hangs(ship: Callable[..., Shipping], bucket: Bucket, server: Valkey) -> None:
+def test_a_store_that_hangs(ship: Callable[..., Shipping], bucket: Bucket, valkey: Valkey) -> None:
     """The other stores do not wait for it: live logs have their ends."""
     bucket.prompt.clear()
     shipping = ship(bucket.url)
-    wait_for(lambda: server.client.xlen("task:logs:short") == 3)
+    wait_for(lambda: valkey.client.xlen("task:logs:short") == 3)
     wait_for(lambda: bucket.puts)
     assert shipping.nothing_is_archived()
     bucket.prompt.set()
     shipping.end()
-    check(shipping.scene, server)
+    check(shipping.scene, valkey)
 
 
-def test_a_folder_that_cannot_be_written(ship: Callable[..., Shipping], server: Valkey, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(ship: Callable[..., Shipping], valkey: Valkey, tmp_path: Path) -> None:
     """Something is in its way, for as long as that is."""
     (tmp_path / "archive").write_text("a file where a folder should be")
     shipping = ship()
-    wait_for(lambda: server.client.xlen("task:logs:short") == 3)
+    wait_for(lambda: valkey.client.xlen("task:logs:short") == 3)
     wait_for(lambda: shipping.said.count("the archive cannot be written ("))
     assert shipping.nothing_is_archived()
     (tmp_path / "archive").unlink()
     assert shipping.end().count("the archive cannot be written (") == 1
-    check(shipping.scene, server)
+    check(shipping.scene, valkey)
 
 
-def test_a_full_disk(ship: Callable[..., Shipping], server: Valkey) -> None:
+def test_a_full_disk(ship: Callable[..., Shipping], valkey: Valkey) -> None:
     """The disk of archive, catalog and spool takes no more: the shipper neither ends nor loses anything."""
     shipping = ship(size=300_000, limit=1000)
-    wait_for(lambda: server.client.exists("task:logs:short"))
+    wait_for(lambda: valkey.client.exists("task:logs:short"))
     assert shipping.nothing_is_archived()
     shipping.limit_files(resource.RLIM_INFINITY)
     shipping.end()
-    check(shipping.scene, server)
+    check(shipping.scene, valkey)
 
 
 def test_an_archive_that_is_emptied_in_the_middle(
-    ship: Callable[..., Shipping], bucket: Bucket, server: Valkey
+    ship: Callable[..., Shipping], bucket: Bucket, valkey: Valkey
 ) -> None:
     """Segments that were put before are gone at the end of a log: it is taken from its journal once more."""
 
@@ -190,4 +178,4 @@ def test_an_archive_that_is_emptied_in_the_middle(
     bucket.lie = empty
     shipping = ship(bucket.url)
     assert shipping.end().count("the archive has lost what it had taken") == 1
-    check(shipping.scene, server)
+    check(shipping.scene, valkey)

@@ -33,75 +33,62 @@ _STEPS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """One Valkey for all tests."""
-    server = Valkey(tmp_path_factory.mktemp("valkey"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.end()
-
-
 @pytest.fixture
-def scene(server: Valkey, tmp_path: Path) -> Iterator[Scene]:
+def scene(valkey: Valkey, tmp_path: Path) -> Iterator[Scene]:
     """What a killed worker has left, and an empty Valkey."""
-    server.client.flushall()
-    scene = Scene(tmp_path, server.url)
+    scene = Scene(tmp_path, valkey.url)
     yield scene
     scene.clear()
 
 
-def test_an_undisturbed_end(scene: Scene, server: Valkey) -> None:
+def test_an_undisturbed_end(scene: Scene, valkey: Valkey) -> None:
     """What the other tests compare with."""
     assert scene.ship().returncode == 0
-    check(scene, server)
+    check(scene, valkey)
 
 
 @pytest.mark.parametrize(
     ("target", "when", "number"), _STEPS, ids=[f"{when} {name.split(':')[1]} {n}" for name, when, n in _STEPS]
 )
-def test_killed_at_each_step(scene: Scene, server: Valkey, target: str, when: str, number: int) -> None:
+def test_killed_at_each_step(scene: Scene, valkey: Valkey, target: str, when: str, number: int) -> None:
     """The next shipper completes what the killed one had begun."""
     assert scene.ship_and_die(target, when, number)
     ended = scene.ship()
     assert (ended.returncode, ended.stderr.decode()) == (0, "")
-    check(scene, server)
+    check(scene, valkey)
 
 
 @pytest.mark.parametrize(
     ("target", "when"), [(f"{_STREAM}.send", "before"), (f"{_STREAM}.send", "after"), (f"{_PART}.note_done", "before")]
 )
-def test_killed_where_the_stream_stays(server: Valkey, tmp_path: Path, target: str, when: str) -> None:
+def test_killed_where_the_stream_stays(valkey: Valkey, tmp_path: Path, target: str, when: str) -> None:
     """Others cannot read the archive of this worker: they see each record once, and the end, in the stream."""
-    server.client.flushall()
-    scene = Scene(tmp_path, server.url, archive_url=None)
+    scene = Scene(tmp_path, valkey.url, archive_url=None)
     try:
         assert scene.ship_and_die(target, when, 1)
         assert scene.ship().returncode == 0
-        check(scene, server)
+        check(scene, valkey)
     finally:
         scene.clear()
 
 
-def test_killed_again_and_again_while_it_deletes(scene: Scene, server: Valkey) -> None:
+def test_killed_again_and_again_while_it_deletes(scene: Scene, valkey: Valkey) -> None:
     """One shipper after the other, each killed after it has deleted one file."""
     deaths = sum(1 for _ in iter(lambda: scene.ship_and_die("os:unlink", "after", 1), False))
     assert deaths > 5
-    check(scene, server)
+    check(scene, valkey)
 
 
-def test_killed_at_each_deletion(server: Valkey, tmp_path: Path) -> None:
+def test_killed_at_each_deletion(valkey: Valkey, tmp_path: Path) -> None:
     """Wherever among its deletions a shipper is killed, the next one leaves nothing."""
     for number in count(1, 2):
         (tmp_path / str(number)).mkdir()
-        server.client.flushall()
-        scene = Scene(tmp_path / str(number), server.url)
+        valkey.client.flushall()
+        scene = Scene(tmp_path / str(number), valkey.url)
         try:
             killed = scene.ship_and_die("os:unlink", "before", number)
             assert scene.ship().returncode == 0
-            check(scene, server)
+            check(scene, valkey)
         finally:
             scene.clear()
         if not killed:
@@ -109,21 +96,21 @@ def test_killed_at_each_deletion(server: Valkey, tmp_path: Path) -> None:
     assert number > 5
 
 
-def test_three_shippers_at_once(scene: Scene, server: Valkey) -> None:
+def test_three_shippers_at_once(scene: Scene, valkey: Valkey) -> None:
     """One ships; the others see that, and leave."""
     command = [sys.executable, "-m", "celery_livelog.shipper", str(scene.directory)]
     shippers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
     said = [shipper.communicate(timeout=SECONDS)[1] for shipper in shippers]
     assert ([shipper.returncode for shipper in shippers], said) == ([0] * 3, [b""] * 3)
-    check(scene, server)
+    check(scene, valkey)
 
 
-def test_what_a_reader_sees_meanwhile(scene: Scene, server: Valkey) -> None:
+def test_what_a_reader_sees_meanwhile(scene: Scene, valkey: Valkey) -> None:
     """A log that was complete does not get shorter while a shipper that was killed has it done again."""
     assert scene.ship_and_die(f"{_PART}.note_done", "before", 1)
     complete = scene.archived("long")
     assert scene.ship_and_die(f"{_ARCHIVE}.put_packed", "after", 2)
     assert scene.archived("long") == complete
     assert scene.ship().returncode == 0
-    check(scene, server)
+    check(scene, valkey)
     assert re.fullmatch(r"[0-9a-f]{16}", scene.manifest("long").attempt.attempt)

@@ -50,7 +50,7 @@ class _Side:
         self._client = valkey.client
         self._sent: dict[str, str] = {}
         for name, options in KINDS.items():
-            task, queue = f"tests.faults.kinds.{name}", rough if name in ROUGH else calm
+            task, queue = f"kinds.{name}", rough if name in ROUGH else calm
             self._sent[name] = str(self._project.app.send_task(task, queue=queue, **options).id)
 
     def finish(self) -> Run:

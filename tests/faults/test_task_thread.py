@@ -21,20 +21,9 @@ StartWorker = Callable[..., Project]
 _ENV = {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
 
 
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    server = Valkey(tmp_path_factory.mktemp("valkey"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.end()
-
-
 @pytest.fixture
 def start_worker(valkey: Valkey, tmp_path: Path) -> Iterator[StartWorker]:
     """Start a worker with one thread or process for tasks; gives its project."""
-    valkey.client.flushall()
     with ExitStack() as ends:
 
         def start(pool: str = "prefork", **settings: Any) -> Project:

@@ -30,24 +30,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.fixture(scope="session")
-def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    """One Valkey for all tests."""
-    server = Valkey(tmp_path_factory.mktemp("valkey"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.end()
-
-
-@pytest.fixture
-def valkey(valkey_server: Valkey) -> Valkey:
-    """The Valkey, empty; `url` and `client` lead to it."""
-    valkey_server.client.flushall()
-    return valkey_server
-
-
 @pytest.fixture
 def project(valkey: Valkey, tmp_path: Path) -> Iterator[Project]:
     """A project with livelog on and all its files in `tmp_path`; change its settings with `configure`."""

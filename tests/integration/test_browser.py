@@ -121,8 +121,9 @@ def test_the_whole_log_after_the_end(page: Page, site: Site) -> None:
 def test_a_log_too_long_for_a_page(page: Page, site: Site) -> None:
     """The newest 20,000 lines are shown, with a link to all of them above."""
     task_id = site[0].run("number_lines", 30_000).id
-    open_log(page, site, task_id)
+    rows = open_log(page, site, task_id)
     expect_state(page, "Ended")
+    expect(rows.last).to_contain_text("SUCCESS")
     texts = page.locator(".ll-line .ll-text").all_text_contents()
     assert 20_000 <= len(texts) <= 20_500
     assert texts == [str(number) for number in range(30_001 - len(texts), 30_001)]
