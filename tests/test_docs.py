@@ -47,6 +47,20 @@ def test_every_record_is_documented() -> None:
     assert sorted(re.findall(r"`(\w+)`", " ".join(cells[1:]))) == sorted(types)
 
 
+def test_promises_are_held_by_tests_that_exist() -> None:
+    """Each row of a promise names its tests, and each name is that of a test."""
+    page = text("docs/reliability.md")
+    promises = page.partition("## What is promised")[2].partition("## What is not promised")[0]
+    rows = [row for row in re.findall(r"^\| .*", promises, re.MULTILINE) if "| held by |" not in row]
+    assert len(rows) > 25
+    assert all("::test_" in row for row in rows)
+    for file, *names in (name.split("::") for name in re.findall(r"`(tests/\S+?::\S+?)`", page)):
+        found: list[ast.stmt] = ast.parse(text(file)).body
+        for name in names:
+            (node,) = (node for node in found if getattr(node, "name", "") == name)
+            found = getattr(node, "body", [])
+
+
 def test_commands_in_the_readme_exist() -> None:
     """Every ``livelog`` command that the README shows is one."""
     shown = set(re.findall(r"celery -A \S+ livelog (\w+)", text("README.md")))
