@@ -54,6 +54,17 @@ class LineSplitter:
         """Give the last line if it was left without a newline."""
         return [(self._take(), False)] if self._size else []
 
+    @property
+    def held(self) -> tuple[bytes, bool, bool]:
+        """The unfinished line, for `resume`."""
+        return b"".join(self._parts), self._at_start, self._redrawn
+
+    def resume(self, held: tuple[bytes, bool, bool]) -> None:
+        """Go on from where another one stood."""
+        line, self._at_start, self._redrawn = held
+        self._parts, self._size = ([line], len(line)) if line else ([], 0)
+        self.changed = bool(line)
+
     def preview(self) -> str:
         """The unfinished line as it stands now, for a live view, up to its last whole character."""
         self.changed = False

@@ -37,7 +37,10 @@ class _Gathering:
 
 
 class _Job(msgspec.Struct, array_like=True):
-    """A segment to write, or with `ending` the end of an attempt; `attempt` is what was known when it was cut."""
+    """A segment to write, or with `ending` the end of an attempt; `attempt` is what was known when it was cut.
+
+    `secures`: with it, all is there that the attempt had given when it was secured under this number.
+    """
 
     attempt: Attempt
     resumed: bool
@@ -49,6 +52,7 @@ class _Job(msgspec.Struct, array_like=True):
     first: int = 0
     last: int = 0
     size: int = 0
+    secures: int = 0
 
     def pack(self) -> None:
         if self.lines:
@@ -76,11 +80,20 @@ class Archiver:
 
     :param directory: the spool directory.
     :param archived: called, in the sink's thread, when the log of an attempt is complete there, read back and checked.
+    :param secured: called there when all is there that an attempt had given when `secure` was called with this number.
     """
 
-    def __init__(self, archive: Archive, maxlen: int, directory: Path, archived: Callable[[Attempt], None]) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        maxlen: int,
+        directory: Path,
+        archived: Callable[[Attempt], None],
+        secured: Callable[[str, int], None] = lambda attempt, number: None,
+    ) -> None:
         self._archive = archive
         self._archived = archived
+        self._secured = secured
         self._full_records = max(1, min(_FULL_RECORDS, maxlen // 2))
         self._gathering: dict[str, _Gathering] = {}
         self._gathered = 0
@@ -110,10 +123,14 @@ class Archiver:
             self._gathered += len(line)
             log.last = record.n
             if self._full(log):
-                self._cut(attempt, log, ending=False)
+                self._cut(attempt, log)
         if not attempt.running:
             self._cut(attempt, log, ending=True)
             del self._gathering[attempt.attempt]
+
+    def secure(self, attempt: Attempt, number: int) -> None:
+        """Take all there that the attempt has given until now, however little it is."""
+        self._cut(attempt, self._gathering.get(attempt.attempt) or _Gathering(False), secures=number)
 
     @property
     def idle(self) -> bool:
@@ -135,8 +152,9 @@ class Archiver:
             return True
         return self._gathered > _GATHERED_BYTES and log.bytes >= _WORTH_BYTES
 
-    def _cut(self, attempt: Attempt, log: _Gathering, *, ending: bool) -> None:
-        job = _Job(copy(attempt), log.resumed, ending, None, b"", log.lines, log.first, log.last, log.bytes)
+    def _cut(self, attempt: Attempt, log: _Gathering, *, ending: bool = False, secures: int = 0) -> None:
+        first, last = (log.first, log.last) if log.lines else (0, 0)
+        job = _Job(copy(attempt), log.resumed, ending, None, b"", log.lines, first, last, log.bytes, secures)
         self._gathered -= log.bytes
         log.lines, log.bytes = [], 0
         waiting = self._unpacked_put - self._unpacked_done
@@ -151,23 +169,28 @@ class Archiver:
     def _work(self, queue: deque[_Job | None]) -> None:
         job = self._current or self._take(queue[0])
         self._current = job
-        attempt = job.attempt
-        log = self._log(job)
-        if job.segment is not None:
-            self._archive.put_packed(attempt.task_id, attempt.attempt, job.segment, job.data)
-            log.segments.append(job.segment)
-            job.segment, job.data = None, b""  # what fails from here on is tried again without it
-        if not job.ending:
-            if log.segments[-1].last > log.before:
-                self._archive.put_manifest(Manifest(attempt=attempt, segments=log.segments))
-        else:
-            self._finish(job, log)
+        if job.last or job.ending:
+            self._write(job)
+        if job.secures:
+            self._secured(job.attempt.attempt, job.secures)
         if queue[0] is None:
             self._backlog.drop()
         else:
             self._unpacked_done += job.size
         queue.popleft()
         self._current = None
+
+    def _write(self, job: _Job) -> None:
+        attempt = job.attempt
+        log = self._log(job)
+        if job.segment is not None:
+            self._archive.put_packed(attempt.task_id, attempt.attempt, job.segment, job.data)
+            log.segments.append(job.segment)
+            job.segment, job.data = None, b""  # what fails from here on is tried again without it
+        if job.ending:
+            self._finish(job, log)
+        elif log.segments[-1].last > log.before:
+            self._archive.put_manifest(Manifest(attempt=attempt, segments=log.segments))
 
     def _take(self, job: _Job | None) -> _Job:
         if job is None:
@@ -180,9 +203,12 @@ class Archiver:
         log = self._open.get(attempt.attempt)
         if log is None:
             log = _Archived()
-            if job.resumed:
-                # What is there stays what readers see until there is more: it may be complete.
-                log.before = self._archive.reached(attempt.task_id, attempt.attempt)
+            there = self._archive.segments(attempt.task_id, attempt.attempt) if job.resumed or job.first > 1 else []
+            if there:  # it stays what readers see until there is more: it may be complete
+                log.before = there[-1].last
+            if job.first > 1:  # its beginning was secured by a shipper before this one
+                secured = (segment for segment in there if segment.last < job.first)
+                log.segments = [one for one in secured if self._archive.has(attempt.task_id, attempt.attempt, [one])]
             self._open[attempt.attempt] = log
         return log
 

@@ -15,13 +15,24 @@ from celery_livelog.frames import END, EVENT, GAP, LOG, MASK, RAW, STREAMS, TEXT
 from celery_livelog.lines import LineSplitter
 from celery_livelog.records import End, Gap, Line, Partial, Record, StageEvent, Trace, utc
 from celery_livelog.redact import Redactor
-from celery_livelog.shipper.redaction import Redaction
+from celery_livelog.shipper.redaction import Redaction, Redactions, RedactionState
 
 _RAW = -1  # the channel of raw bytes, apart from those of threads
 #: The place of log records, each of which is whole.
 _LOGGED = (-1, -1)
 #: Characters of an exception that the end of a log carries; the log itself has the traceback.
 _REASON_CHARACTERS = 500
+
+
+class LogState(msgspec.Struct, array_like=True):
+    """Where an attempt's log stands, so that another shipper can go on from there."""
+
+    attempt: Attempt
+    requeued: bool
+    n: int
+    stages: list[int]
+    unfinished: list[tuple[tuple[int, int], tuple[bytes, bool, bool]]]
+    redaction: RedactionState
 
 
 class AttemptLog:
@@ -40,6 +51,21 @@ class AttemptLog:
         self.n = 0
         self._splitters: dict[tuple[int, int], LineSplitter] = {}
         self._stages: list[int] = []
+
+    @classmethod
+    def resume(cls, state: LogState, redactions: Redactions) -> AttemptLog:
+        """Go on from where a shipper before this one stood."""
+        log = cls(state.attempt, redactions.resume(state.redaction), requeued=state.requeued)
+        log.n, log._stages = state.n, state.stages
+        for place, held in state.unfinished:
+            log._splitters[place] = LineSplitter()
+            log._splitters[place].resume(held)
+        return log
+
+    def state(self) -> LogState:
+        """What `resume` needs."""
+        unfinished = [(place, splitter.held) for place, splitter in self._splitters.items()]
+        return LogState(self.attempt, self.requeued, self.n, self._stages, unfinished, self._redaction.state())
 
     @property
     def ended(self) -> bool:

@@ -13,14 +13,15 @@ import msgspec
 from celery_livelog import spool
 from celery_livelog.attempts import Attempt
 from celery_livelog.endings import ABORTED, Ending, Word
+from celery_livelog.errors import complain
 from celery_livelog.frames import BEGIN, END, RAW, WORD, Frame
 from celery_livelog.records import Record
 from celery_livelog.redact import Redactor
-from celery_livelog.shipper.attempt import AttemptLog
+from celery_livelog.shipper.attempt import AttemptLog, LogState
 from celery_livelog.shipper.closing import Closing
 from celery_livelog.shipper.copies import NEW
 from celery_livelog.shipper.parts import Part, Parts
-from celery_livelog.shipper.raw import RawFiles
+from celery_livelog.shipper.raw import RawFiles, RawState
 from celery_livelog.shipper.redaction import Redactions
 
 #: Sizes of raw files up to which everything was taken before.
@@ -38,13 +39,28 @@ class _Begin(msgspec.Struct):
     redact: list[str] | None = []
 
 
+class _State(msgspec.Struct, array_like=True):
+    """How things stand between two parts of a journal: the attempts that run, by slot; the innermost one last."""
+
+    files: RawState
+    running: list[tuple[int, LogState | None]]
+
+
 class Shown(NamedTuple):
-    """What one frame led to: records of an attempt, raw bytes for the console, or both."""
+    """What one frame led to: records of an attempt, raw bytes for the console, or both.
+
+    `part`: a part of the journal begins here, that of this number, and the attempt goes on in it; see `Parts.secured`.
+    """
 
     log: AttemptLog | None
     records: list[Record]
     stream: int = 0
     raw: bytes = b""
+    part: int = 0
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_State).decode
 
 
 class Follower:
@@ -77,6 +93,8 @@ class Follower:
         self.parts = Parts(directory, process, full)
         self.files = RawFiles()
         self.finished = False
+        self._resumed: list[AttemptLog] = []
+        self._resume()
 
     @property
     def logs(self) -> list[AttemptLog]:
@@ -86,6 +104,8 @@ class Follower:
     def read(self) -> Iterator[Shown]:
         """All that is new."""
         alive = self._alive()  # asked first: what a process wrote before it died is there now
+        while self._resumed:
+            yield Shown(self._resumed.pop(), [])
         yield from self._read_parts(alive=alive)
         for stream, data in self.files.left_behind():
             yield Shown(None, [], stream, data)
@@ -131,7 +151,34 @@ class Follower:
             yield from self._raw(part, sizes, part.reader.offset, time_ns())
             if not there_is_more:
                 return
-            self.parts.advance()
+            yield from self._advance()
+
+    def _advance(self) -> Iterator[Shown]:
+        """Go on with the next part of the journal."""
+        running = [(slot, self._slots[slot]) for slot in self._running]
+        carried = [log for _, log in running if log is not None]
+        held = [(slot, None if log is None else log.state()) for slot, log in running]
+        number = self.parts.advance(_encode(_State(self.files.state(), held)), [log.attempt.attempt for log in carried])
+        for log in carried:
+            yield Shown(log, [], part=number)
+
+    def _resume(self) -> None:
+        """Go on from the state in which the first part begins, if others are gone before it."""
+        if not self.parts.state:
+            return
+        try:
+            state = _decode(self.parts.state)
+        except msgspec.MsgspecError as error:
+            complain(f"logs in the middle of which {self.parts.current.path} begins are cut short", error)
+            return
+        self.files.resume(state.files)
+        for slot, held in state.running:
+            self._running.append(slot)
+            self._slots[slot] = None
+            if held is not None and not self.parts.is_done(held.attempt.attempt):
+                self._slots[slot] = log = AttemptLog.resume(held, self._redactions)
+                self.parts.current.attempts.add(log.attempt.attempt)
+                self._resumed.append(log)
 
     def _begin(self, part: Part, frame: Frame) -> Iterator[Shown]:
         begin = msgspec.json.decode(frame.payload, type=_Begin)

@@ -49,6 +49,7 @@ class Shipper:
         self._followers: dict[str, Follower] = {}
         self._owners: dict[str, Follower] = {}
         self._archived: deque[str] = deque()
+        self._secured: deque[tuple[str, int]] = deque()
         self._closing = Closing()
         self._changed = -1
         self._first_round = True
@@ -56,6 +57,7 @@ class Shipper:
         self._weighed_at = self._spent_at = 0.0
         self._over_budget = False
         stores.archived = self._archived.append
+        stores.secured = self._secured.append
 
     def run(self) -> bool:
         """Ship until all is done; give whether anything is left for another shipper."""
@@ -133,6 +135,8 @@ class Shipper:
             self._stores.catalog(copy(attempt))
         if shown.records:
             self._stores.records(attempt, shown.records, resumed=self._first_round)
+        if shown.part:
+            self._stores.secure(attempt, shown.part)
         if log.ended:
             self._stores.catalog(copy(attempt), silent=log.silent)
 
@@ -159,6 +163,10 @@ class Shipper:
         while self._archived:
             attempt = self._archived.popleft()
             self._owners.pop(attempt).parts.done(attempt)
+        while self._secured:
+            attempt, part = self._secured.popleft()
+            if attempt in self._owners:
+                self._owners[attempt].parts.secured(attempt, part)
         for process, follower in list(self._followers.items()):
             if follower.finished and not follower.parts.needed:
                 follower.close(delete=True)

@@ -106,6 +106,10 @@ class RawFile:
             self.path.unlink(missing_ok=True)
 
 
+#: Path, stream and bytes taken of the current files, and of older ones.
+RawState = tuple[list[tuple[str, int, int]], list[tuple[str, int, int]]]
+
+
 class RawFiles:
     """The two files to which a process writes now, and older ones to which somebody may still write."""
 
@@ -119,6 +123,14 @@ class RawFiles:
     def have_grown(self) -> bool:
         """Whether something was written that is not taken yet. Nobody rings for it."""
         return any(file.size() > file.offset for file in self.current)
+
+    def state(self) -> RawState:
+        """All files, with how much of each was taken."""
+        return _taken(self.current), _taken(self._older)
+
+    def resume(self, state: RawState) -> None:
+        """Go on from where a shipper before this one stood."""
+        self.current, self._older = ([RawFile(*file) for file in files] for files in state)
 
     def sizes(self) -> tuple[int, int]:
         """Bytes that were written to the current ones."""
@@ -151,6 +163,10 @@ class RawFiles:
         self._older = [file for file in self._older if file not in forsaken]
         for file in forsaken:
             file.close(delete=True)
+
+
+def _taken(files: list[RawFile]) -> list[tuple[str, int, int]]:
+    return [(str(file.path), file.stream, file.offset) for file in files]
 
 
 def open_files(paths: dict[str, str], sizes: tuple[int, int]) -> list[RawFile]:

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+import msgspec
+
 from celery_livelog.attempts import Attempt
 from celery_livelog.redact import HIDDEN, Redactor
 
@@ -26,6 +28,14 @@ _CUT = 10_000
 _PREPARED = 64
 
 
+class RedactionState(msgspec.Struct, array_like=True):
+    """What is secret in an attempt beyond what its worker knows, and what waits of its overlong lines."""
+
+    secrets: list[bytes]
+    patterns: list[str] | None
+    waiting: list[tuple[tuple[int, int], str]]
+
+
 class Redactions:
     """Makes the redaction of each attempt. What many attempts have in common is prepared once.
 
@@ -41,8 +51,9 @@ class Redactions:
 
         :param patterns: those of its task; None when one of them is bad, which hides everything.
         """
+        said = RedactionState(list(secrets), None if patterns is None else list(patterns), [])
         if not secrets and patterns is not None and not patterns:
-            return Redaction(self._redactor)
+            return Redaction(self._redactor, said=said)
         key = tuple(secrets), None if patterns is None else tuple(patterns)
         prepared = self._prepared.get(key)
         if prepared is None:
@@ -53,7 +64,13 @@ class Redactions:
             if len(self._prepared) >= _PREPARED:
                 self._prepared.clear()
             self._prepared[key] = prepared
-        return Redaction(prepared, self._redactor)
+        return Redaction(prepared, self._redactor, said)
+
+    def resume(self, state: RedactionState) -> Redaction:
+        """For an attempt in the middle of which a shipper before this one stood."""
+        redaction = self.of(state.secrets, state.patterns)
+        redaction.waiting.update(state.waiting)
+        return redaction
 
 
 class Redaction:
@@ -61,21 +78,30 @@ class Redaction:
 
     :param redactor: what is secret in it; not changed.
     :param of_worker: what is secret in all attempts.
+    :param said: what was said to be secret in this one.
     """
 
-    def __init__(self, redactor: Redactor, of_worker: Redactor | None = None) -> None:
+    def __init__(
+        self, redactor: Redactor, of_worker: Redactor | None = None, said: RedactionState | None = None
+    ) -> None:
         self._given = self._redactor = redactor
         self._of_worker = redactor if of_worker is None else of_worker
         self._active = bool(redactor)
+        self._said = said or RedactionState([], [], [])
         #: What waits, of each stream's overlong line, for its next piece.
-        self._waiting: dict[Hashable, str] = {}
+        self.waiting: dict[tuple[int, int], str] = {}
 
     def hide(self, secret: bytes) -> None:
         """Hide this as well, from now on."""
         if self._redactor is self._given:
             self._redactor = self._redactor.copy()
         self._redactor.add([secret])
+        self._said.secrets.append(secret)
         self._active = bool(self._redactor)
+
+    def state(self) -> RedactionState:
+        """What `Redactions.resume` needs."""
+        return RedactionState(self._said.secrets, self._said.patterns, list(self.waiting.items()))
 
     def text(self, text: str) -> str:
         """A text on its own."""
@@ -95,27 +121,27 @@ class Redaction:
                 bad_pattern = self._redactor.hides_all and name in _NAMES
                 setattr(attempt, name, (self._of_worker if bad_pattern else self._redactor)(value))
 
-    def lines(self, place: Hashable, lines: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    def lines(self, place: tuple[int, int], lines: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
         """Lines of a stream. The end of a piece of an overlong line moves to the next piece: it is looked at with that.
 
-        :param place: names the stream.
+        :param place: names the stream: its number and channel.
         """
         if not self._active:
             return lines
         found = []
         for line, more in lines:
-            if self._waiting:
-                line = self._waiting.pop(place, "") + line
+            if self.waiting:
+                line = self.waiting.pop(place, "") + line
             if more:
-                line, self._waiting[place] = self._redactor.beginning(line)
+                line, self.waiting[place] = self._redactor.beginning(line)
             else:
                 line = self._redactor(line)
             found.append((line, more))
         return found
 
-    def preview(self, place: Hashable, line: str) -> str:
+    def preview(self, place: tuple[int, int], line: str) -> str:
         """An unfinished line; an end of it that may become a secret is left out."""
-        return self._redactor.unfinished(self._waiting.get(place, "") + line)
+        return self._redactor.unfinished(self.waiting.get(place, "") + line)
 
     def event(self, event: dict[str, Any]) -> dict[str, Any]:
         """A stage event or trace, with all keys and values in its data."""

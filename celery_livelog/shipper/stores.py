@@ -38,6 +38,8 @@ class Stores:
     def __init__(self, settings: Settings, console: tuple[int, int], directory: Path) -> None:
         #: Called with the id of an attempt whose log needs its journal no more.
         self.archived: Callable[[str], None] = lambda attempt: None
+        #: Called with the id and the number that `secure` was called with.
+        self.secured: Callable[[tuple[str, int]], None] = lambda secured: None
         self._settling = Settling(lambda attempt: self.archived(attempt))
         self._directory = directory
         self._patience_bytes = settings.spool_max_bytes // 2
@@ -46,7 +48,9 @@ class Stores:
         if settings.redis_url is not None:
             writer = StreamWriter(settings.redis_url, settings.key_prefix, settings.maxlen, settings.expires)
             self._live = Live(writer, settings, directory.name, self._settling.written)
-        self._archiver = Archiver(Archive(settings.archive_url), settings.maxlen, directory, self._when_archived)
+        self._archiver = Archiver(
+            Archive(settings.archive_url), settings.maxlen, directory, self._when_archived, self._when_secured
+        )
         self._recorder = Recorder(settings.database_url, directory, self._settling.written)
         self._descriptors = console
         self._console: Sink[tuple[int, bytes]] = Sink("the console", self._write_console, hurried=True)
@@ -58,6 +62,10 @@ class Stores:
         if self._live is not None:
             self._live.put(attempt, records, resumed=resumed)
         self._archiver.put(attempt, records, resumed=resumed)
+
+    def secure(self, attempt: Attempt, number: int) -> None:
+        """Take all that an attempt has given until now to the archive; then `secured` is called."""
+        self._archiver.secure(attempt, number)
 
     def previews(self, attempt: Attempt, previews: Sequence[Record]) -> None:
         """Take unfinished lines: for live viewers only."""
@@ -103,6 +111,9 @@ class Stores:
         self._recorder.close(_CLOSE_SECONDS)
         if self._live is not None:
             self._live.close(_CLOSE_SECONDS)
+
+    def _when_secured(self, attempt: str, number: int) -> None:
+        self.secured((attempt, number))
 
     def _when_archived(self, attempt: Attempt) -> None:
         self._settling.expect(attempt.attempt, 1 if self._live is None else 2)

@@ -81,14 +81,13 @@ class Archive:
         """
         self._objects.put(f"{manifest.path}/manifest.json", manifest.to_json())
 
-    def reached(self, task_id: str, attempt: str) -> int:
-        """The last number that the archive has of an attempt; 0 when it has none."""
+    def segments(self, task_id: str, attempt: str) -> list[Segment]:
+        """What the manifest of an attempt names; nothing when it is damaged: what is put takes its place."""
         text = self._objects.fetch(f"{attempt_path(task_id, attempt)}/manifest.json")
         try:
-            segments = Manifest.from_json(text).segments if text is not None else []
-        except ArchiveError:  # damaged: what we put takes its place
-            return 0
-        return segments[-1].last if segments else 0
+            return Manifest.from_json(text).segments if text is not None else []
+        except ArchiveError:
+            return []
 
     def has(self, task_id: str, attempt: str, segments: Sequence[Segment]) -> bool:
         """Whether segments that were put are still there, as long as they were."""

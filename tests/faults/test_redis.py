@@ -125,7 +125,7 @@ def test_a_time_to_live_is_renewed_and_may_lapse(tmp_path: Path) -> None:
     with opened(tmp_path, livelog_expires=1) as site:
         site.start_worker()
         talk = site.talk()
-        waiting = site.project.send("hold_twice", "go", 10)
+        waiting = site.project.send("print_in_turns", "go", 10)
         wait_for(lambda: talk.followers[0].n > 10)
         wait_for(lambda: site.admin.exists(f"task:logs:{waiting.id}"))
         wait_for(lambda: not site.admin.exists(f"task:logs:{waiting.id}"), what="the end of a silent task's stream")

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from celery_livelog.records import End, Line
+from celery_livelog.spool import spent
 from tests.nodes import logs
 from tests.nodes.project import Project
 from tests.nodes.valkey import Valkey
@@ -25,6 +26,11 @@ StartWorker = Callable[..., Worker]
 def entries(valkey: Valkey, task_id: str) -> list[dict[str, str]]:
     """The entries of a task's stream."""
     return [fields for _, fields in valkey.client.xrange(f"task:logs:{task_id}")]
+
+
+def newest(valkey: Valkey, task_id: str) -> dict[str, str]:
+    """The last entry of a task's stream."""
+    return next((fields for _, fields in valkey.client.xrevrange(f"task:logs:{task_id}", count=1)), {})
 
 
 def shippers(worker: Worker) -> list[psutil.Process]:
@@ -140,7 +146,7 @@ def test_child_killed_in_the_middle(project: Project, worker: StartWorker) -> No
 def test_shipper_killed_in_the_middle(project: Project, worker: StartWorker, valkey: Valkey) -> None:
     """Another shipper takes over: the archive has each line once, and a follower sees each once."""
     running = worker(concurrency=1)
-    task = project.send("hold_twice", "go", 3000)
+    task = project.send("print_in_turns", "go", 3000)
     wait_for(lambda: len(entries(valkey, task.id)) >= 3000, what="the first lines in the stream")
     (shipper,) = shippers(running)
     shipper.kill()
@@ -329,3 +335,27 @@ def test_journal_goes_in_parts(project: Project, worker: StartWorker) -> None:
         return sum(name.endswith(".journal") and not name.startswith(f"{running.pid}-") for name in names)
 
     wait_for(lambda: parts() == 1, what="one part that is left")
+
+
+@pytest.mark.parametrize("killed", [(), (3, 5)])
+def test_a_task_may_print_more_than_the_budget(
+    project: Project, worker: StartWorker, valkey: Valkey, killed: tuple[int, ...]
+) -> None:
+    """What is archived of a task that runs needs no journal: it prints more than the spool holds, and all is kept.
+
+    In some turns the shipper is killed: another goes on in the middle.
+    """
+    project.configure(livelog_spool_max_bytes=1_000_000)
+    running = worker(concurrency=1)
+    task = project.send("print_in_turns", "go", 10_000, 8)
+    for turn in range(1, 8):
+        if turn in killed:
+            wait_for(lambda: shippers(running))[0].kill()
+        last = str(10_000 * turn)
+        wait_for(lambda last=last: newest(valkey, task.id).get("line") == last, what=f"line {last}")
+        (directory,) = Path(project.settings.spool_dir).iterdir()
+        wait_for(lambda directory=directory: spent(directory) < 400_000, what="room in the spool")
+        valkey.client.rpush("go", 1)
+    found = logs.archived(project, task.id)
+    assert [int(line) for line in logs.lines(found)] == list(range(1, 80_001))
+    assert logs.skipped(found) == 0

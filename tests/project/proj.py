@@ -317,13 +317,13 @@ def hold(key: str) -> None:
 
 
 @app.task
-def hold_twice(key: str, count: int) -> None:
-    """Print `count` numbered lines, wait until the test pushes to the list `key`, print as many again."""
-    for number in range(1, count + 1):
-        print(number)
-    _redis().blpop([key], timeout=60)
-    for number in range(count + 1, 2 * count + 1):
-        print(number)
+def print_in_turns(key: str, count: int, turns: int = 2) -> None:
+    """Print `count` numbered lines in each turn; between turns wait until the test pushes to the list `key`."""
+    for turn in range(turns):
+        if turn:
+            _redis().blpop([key], timeout=60)
+        for number in range(turn * count + 1, (turn + 1) * count + 1):
+            print(number)
 
 
 @app.task

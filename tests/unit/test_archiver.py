@@ -37,12 +37,19 @@ def done() -> list[Attempt]:
 
 
 @pytest.fixture
-def archiver(archive: Archive, done: list[Attempt], tmp_path: Path) -> Iterator[Open]:
+def secured() -> list[tuple[str, int]]:
+    """Of which attempts all was said to be archived until then, and the numbers."""
+    return []
+
+
+@pytest.fixture
+def archiver(archive: Archive, done: list[Attempt], secured: list[tuple[str, int]], tmp_path: Path) -> Iterator[Open]:
     """Open an archiver; all are closed at the end."""
     opened: list[Archiver] = []
 
     def start(maxlen: int = MAXLEN) -> Archiver:
-        opened.append(Archiver(archive, maxlen, tmp_path, done.append))
+        secure = lambda *args: secured.append(args)  # noqa: E731
+        opened.append(Archiver(archive, maxlen, tmp_path, done.append, secure))
         return opened[-1]
 
     yield start
@@ -280,6 +287,42 @@ def test_readers_see_no_less_while_a_second_shipper_begins(archiver: Open, archi
     second.put(of, lines(16, 45))
     wait_for(lambda: second.idle)
     assert [record.n for record in read(archive, manifest(archive))] == list(range(1, 41))
+
+
+def test_what_is_secured_needs_no_journal(
+    archiver: Open, archive: Archive, done: list[Attempt], secured: list[tuple[str, int]]
+) -> None:
+    """However little it is, it is there when that is said; another shipper goes on from there."""
+    first, of = archiver(20), attempt()
+    first.secure(of, 1)
+    first.put(of, lines(1, 35))
+    first.secure(of, 2)
+    wait_for(lambda: len(secured) == 2)
+    assert secured == [(of.attempt, 1), (of.attempt, 2)]
+    assert [record.n for record in read(archive, manifest(archive))] == list(range(1, 36))
+    first.put(of, lines(36, 48))
+    first.close(10)
+    second = archiver(20)
+    second.put(of, [*lines(36, 61), *ended(of, 62)], resumed=True)
+    wait_for(lambda: done)
+    assert [record.n for record in read(archive, manifest(archive))] == list(range(1, 63))
+
+
+def test_what_was_secured_and_is_lost_is_a_gap(
+    archiver: Open, archive: Archive, done: list[Attempt], secured: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    """Its journal is gone: the rest is archived, and what is not there is counted."""
+    first, of = archiver(20), attempt()
+    first.put(of, lines(1, 25))
+    first.secure(of, 1)
+    wait_for(lambda: secured)
+    first.close(10)
+    (tmp_path / "archive" / "tasks" / of.task_id / of.attempt / "1.jsonl.zst").unlink()
+    archiver(20).put(of, [*lines(26, 30), *ended(of, 31)], resumed=True)
+    wait_for(lambda: done)
+    found = read(archive, manifest(archive))
+    assert isinstance(found[0], Gap)
+    assert [(found[0].first, found[0].last), *(record.n for record in found[1:])] == [(1, 10), *range(11, 32)]
 
 
 def test_a_second_shipper_finds_no_archive(archiver: Open, archive: Archive, done: list[Attempt]) -> None:

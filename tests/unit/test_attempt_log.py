@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celery_livelog.attempts import Attempt
-from celery_livelog.frames import END, EVENT, GAP, LOG, LOG_STREAM, RAW, STDERR, STDOUT, TEXT, Frame
+from celery_livelog.frames import END, EVENT, GAP, LOG, LOG_STREAM, MASK, RAW, STDERR, STDOUT, TEXT, Frame
+from celery_livelog.lines import WHOLE_LINE
 from celery_livelog.records import End, Gap, Line, Record, StageStart, Trace, encode
-from celery_livelog.shipper.attempt import AttemptLog
+from celery_livelog.redact import Redactor
+from celery_livelog.shipper.attempt import AttemptLog, LogState
+from celery_livelog.shipper.redaction import Redactions
 from tests.unit.journals import lines, skipped
 
 SECOND = 1_000_000_000
@@ -72,6 +75,37 @@ FRAMES = st.lists(
     ),
     max_size=30,
 )
+
+
+def resumed(log: AttemptLog) -> AttemptLog:
+    """What another shipper goes on with."""
+    state = msgspec.msgpack.decode(msgspec.msgpack.encode(log.state()), type=LogState)
+    return AttemptLog.resume(state, Redactions(Redactor()))
+
+
+@given(FRAMES, st.data())
+def test_another_shipper_goes_on_anywhere(frames: list[Frame], data: st.DataObject) -> None:
+    """Between any two frames: the records and what is known of the attempt in the end are the same."""
+    log, straight = new_log(), new_log()
+    at = data.draw(st.integers(0, len(frames)))
+    found = [record for one in frames[:at] for record in log.feed(one)]
+    log = resumed(log)
+    found += [record for one in (*frames[at:], end()) for record in log.feed(one)]
+    assert found == [record for one in (*frames, end()) for record in straight.feed(one)]
+    assert log.attempt == straight.attempt
+
+
+def test_another_shipper_hides_what_was_masked() -> None:
+    """Also a secret of which one piece of an overlong line has the beginning."""
+    secret = b"s3cr3t-of-the-task"
+    log = Redactions(Redactor()).of([b"known before"], ["num[0-9]+"])
+    first = AttemptLog(Attempt(attempt="00aa11bb", task_id="a-task", started=AT), log)
+    found = first.feed(frame(MASK, secret))
+    found += first.feed(text(b"x" * (WHOLE_LINE - 5) + secret[:12]))
+    second = resumed(first)
+    found += second.feed(text(secret[12:] + b" known before num123\n"))
+    shown = "".join(record.line for record in found if isinstance(record, Line))
+    assert shown == "x" * (WHOLE_LINE - 5) + "*** *** ***"
 
 
 @given(FRAMES)

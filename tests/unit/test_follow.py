@@ -99,6 +99,9 @@ class Shipper:
         self.given: dict[str, list[Record]] = {}
         self.console: list[bytes] = []
         self.done: set[str] = set()
+        #: Attempts that have gone on in another part, with its number, and the last number that they had then.
+        self.carried: list[tuple[str, int, int]] = []
+        self.archived: dict[str, int] = {}
         self._before: dict[str, list[Record]] = {}
         self.closing = Closing()
         self.follower = self._open()
@@ -117,9 +120,17 @@ class Shipper:
         self.check_again()
         self._before = {name: records for name, records in self.given.items() if name not in self.done}
         self.given = {name: records for name, records in self.given.items() if name in self.done}
+        self.carried = []
         self.follower.close(delete=False)
         self.closing = Closing()
         self.follower = self._open()
+
+    def secure(self) -> None:
+        """All that attempts had given where a part began is archived."""
+        for name, part, last in self.carried:
+            self.archived[name] = max(last, self.archived.get(name, 0))
+            self.follower.parts.secured(name, part)
+        self.carried = []
 
     def check_again(self) -> None:
         """What is given now begins with what was given before, or is on its way there."""
@@ -143,8 +154,16 @@ class Shipper:
     def _take(self, shown: Shown) -> None:
         if shown.raw:
             self.console.append(shown.raw)
-        if shown.log is not None:
-            self.given.setdefault(shown.log.attempt.attempt, []).extend(shown.records)
+        if shown.log is None:
+            return
+        name = shown.log.attempt.attempt
+        given = self.given.setdefault(name, [])
+        if shown.part:
+            self.carried.append((name, shown.part, len(given)))
+        if shown.records and not given and shown.records[0].n > 1:  # the parts before are gone
+            assert shown.records[0].n - 1 <= self.archived[name]
+            given += self._before[name][: shown.records[0].n - 1]
+        given += shown.records
 
 
 def in_order(written: list[tuple[int, str]]) -> list[tuple[str, tuple[str, ...], tuple[str, ...]]]:
@@ -184,7 +203,7 @@ def check_numbers(records: list[Record]) -> None:
 
 OPERATION = st.one_of(
     st.sampled_from(["print", "print", "out", "out", "err", "half", "begin", "end", "orphan"]),
-    st.sampled_from(["look", "look", "kill", "done"]),
+    st.sampled_from(["look", "look", "kill", "done", "secure"]),
     st.integers(0, 6),
 )
 
@@ -199,6 +218,8 @@ def perform(operation: str | int, process: Process, shipper: Shipper, number: in
         shipper.start_anew()
     elif operation == "done":
         shipper.mark_done()
+    elif operation == "secure":
+        shipper.secure()
     else:
         write(operation, process, number)
 
@@ -223,7 +244,7 @@ def write(operation: str, process: Process, number: int) -> None:
 @settings(max_examples=150)
 @given(st.lists(OPERATION, min_size=15, max_size=60))
 def test_any_history(history: list[str | int]) -> None:
-    """Prints, raw writes, nested tasks, orphans, new parts, and a shipper killed anywhere in it.
+    """Prints, raw writes, nested tasks, orphans, new parts, archived beginnings, and a shipper killed anywhere in it.
 
     Each attempt has what it wrote, in order, numbered from 1; every shipper gives what the one before it gave; and
     when all is archived nothing is left.
