@@ -4,13 +4,13 @@ that Redis has to do.
 
 from __future__ import annotations
 
-from tests.faults.test_task_thread import StartWorker, start_worker, valkey  # noqa: F401
+from tests.faults.conftest import StartWorker
 from tests.nodes import logs
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
 
 
-def test_ten_thousand_carriage_returns_a_second(start_worker: StartWorker, valkey: Valkey) -> None:  # noqa: F811
+def test_ten_thousand_carriage_returns_a_second(start_worker: StartWorker, valkey: Valkey) -> None:
     """Viewers get a progress bar ten times a second at most, and its last state is what stays."""
     project = start_worker()
     sent = project.app.send_task("tests.faults.audited.draw", (30_000, 3.0))
@@ -20,7 +20,7 @@ def test_ten_thousand_carriage_returns_a_second(start_worker: StartWorker, valke
     assert logs.lines(logs.archived(project, sent.id)) == ["29999 of 30000"]
 
 
-def test_a_million_lines_at_once(start_worker: StartWorker) -> None:  # noqa: F811
+def test_a_million_lines_at_once(start_worker: StartWorker) -> None:
     """Shown and skipped are as many as were printed."""
     project = start_worker(livelog_spool_max_bytes=1_000_000)
     count = 1_000_000

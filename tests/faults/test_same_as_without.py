@@ -135,4 +135,6 @@ def test_console(runs: tuple[Run, Run]) -> None:
     """Each line that the worker's console shows, as often as without."""
     off, on = runs
     assert (off.console - on.console, on.console - off.console) == (Counter(), Counter())
-    assert on.rough_console == off.rough_console
+    # A process that is being replaced dies of a SIGTERM or before that, by a race of billiard's own.
+    dying = re.compile(r"SystemExit: -\d+|  File .*/billiard/|    (time\.sleep|sys\.exit)\(")
+    assert [line for line in off.rough_console ^ on.rough_console if not dying.match(line)] == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_task_thread import StartWorker, start_worker, valkey  # noqa: F401
+from tests.faults.conftest import StartWorker
 from tests.nodes import logs
 
 IDS = (
@@ -39,7 +39,7 @@ IDS = (
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_any_task_id(start_worker: StartWorker, tmp_path: Path, pool: str) -> None:  # noqa: F811
+def test_any_task_id(start_worker: StartWorker, tmp_path: Path, pool: str) -> None:
     """A real worker, its archive, catalog and reader: what was printed under an id is read back under that id alone."""
     project = start_worker(pool)
     before = {path for path in tmp_path.rglob("*") if "livelog" not in path.parts}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +10,8 @@ import pytest
 
 from celery_livelog import spool
 from celery_livelog.records import Gap, Line, Record
-from tests.nodes.project import Project
-from tests.nodes.valkey import Valkey
-from tests.nodes.worker import Worker
+from tests.faults.conftest import StartWorker
 from tests.unit.test_process import logs, run, state
-
-StartWorker = Callable[..., Project]
-_ENV = {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
-
-
-@pytest.fixture
-def start_worker(valkey: Valkey, tmp_path: Path) -> Iterator[StartWorker]:
-    """Start a worker with one thread or process for tasks; gives its project."""
-    with ExitStack() as ends:
-
-        def start(pool: str = "prefork", **settings: Any) -> Project:
-            project = Project(tmp_path / "project", valkey.url)
-            ends.callback(project.close)
-            project.configure(include=["tests.faults.audited"], **settings)
-            worker = Worker(project, pool=pool, concurrency=1, env=_ENV)
-            ends.callback(worker.end)
-            worker.start()
-            return project
-
-        yield start
 
 
 @pytest.mark.parametrize(
