@@ -20,6 +20,10 @@ class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
     root_id: str = ""
     parent_id: str = ""
     group_id: str = ""
+    #: The run that it belongs to, and whose that is; see `runs.Run`.
+    run_id: str = ""
+    account: str = ""
+    site: str = ""
     retries: int = 0
     redelivered: bool = False
     args: str = ""

@@ -19,6 +19,8 @@ from celery_livelog.errors import LivelogError, hide_in_messages
 from celery_livelog.masking import patterns_of
 from celery_livelog.process import Capture
 from celery_livelog.records import utc
+from celery_livelog.run_context import current_run, leave, of_request
+from celery_livelog.runs import Run
 from celery_livelog.settings import Settings, enabled
 from celery_livelog.shipper.supervise import Supervisor, supervisor
 from celery_livelog.watch import Watch
@@ -95,13 +97,16 @@ class Lifecycle:
     def begin(self, task_id: str, task: Any) -> None:
         """Begin an attempt on the running context."""
         begun: tuple[AttemptWriter | None, Token[AttemptWriter | None]] | None = None
+        run = of_request(task.request)
+        task.request.livelog_entered = current_run.set(run)
         if self._capture is None:
             self.start_process(task.app, one_at_a_time=False)
         if self._capture is not None and self._wants(task):
             if task.name not in self._patterns:
                 self._patterns[task.name] = patterns_of(task)
             begun = self._capture.begin(
-                _attempt(task_id, task.name, task.request, self._lease),
+                _attempt(task_id, task.name, task.request, run, self._lease),
+                run=run if run.named else None,
                 requeued=bool(task.acks_late and task.reject_on_worker_lost),
                 redact=self._patterns[task.name],
             )
@@ -125,11 +130,15 @@ class Lifecycle:
         if terminated:
             self._say(endings.word_of_termination(request.id, signum))
         elif self._watch is not None and self._watch.here and self._wants(task):
-            attempt = _attempt(request.id, task.name, request, self._lease)
+            attempt = _attempt(request.id, task.name, request, of_request(request), self._lease)
             self._watch.never_began(attempt, endings.of_revocation(expired=bool(expired)))
 
     def end(self, task: Any, state: str | None, outcome: Any) -> None:
         """End the attempt that `begin` began for this task; `state` is None when something has unwound it."""
+        entered = getattr(task.request, "livelog_entered", None)
+        if entered is not None:
+            task.request.livelog_entered = None
+            leave(entered)
         begun = getattr(task.request, "livelog_begun", None)
         if begun is None:
             return
@@ -202,7 +211,7 @@ def _note(request: Any, reason: str) -> bool:
     return True
 
 
-def _attempt(task_id: str, name: str, request: Any, lease: str) -> Attempt:
+def _attempt(task_id: str, name: str, request: Any, run: Run, lease: str) -> Attempt:
     delivery = request.delivery_info or {}
     return Attempt(
         attempt=secrets.token_hex(8),
@@ -215,6 +224,9 @@ def _attempt(task_id: str, name: str, request: Any, lease: str) -> Attempt:
         root_id=str(request.root_id or ""),
         parent_id=str(request.parent_id or ""),
         group_id=str(request.group or ""),
+        run_id=run.run_id,
+        account=run.account,
+        site=run.site,
         retries=request.retries or 0,
         redelivered=bool(delivery.get("redelivered")),
         started=utc(time_ns()),

@@ -23,6 +23,7 @@ from celery_livelog.frames import BEGIN, STDERR, STDOUT
 from celery_livelog.journal import Journal
 from celery_livelog.logs import ConsoleFilter, LogHandler
 from celery_livelog.masking import masked
+from celery_livelog.runs import Run
 from celery_livelog.settings import Settings
 from celery_livelog.spool import Doorbell, Lock
 from celery_livelog.writer import AttemptWriter, current
@@ -55,10 +56,11 @@ class Capture:
         os.register_at_fork(after_in_child=self._after_fork)
 
     def begin(
-        self, attempt: Attempt, *, requeued: bool = False, redact: Sequence[str] | None = ()
+        self, attempt: Attempt, *, run: Run | None = None, requeued: bool = False, redact: Sequence[str] | None = ()
     ) -> tuple[AttemptWriter, Token[AttemptWriter | None]]:
         """Start to capture an attempt on the running context; give its writer and what `end` needs.
 
+        :param run: the run that somebody has begun and that it belongs to.
         :param requeued: whether Celery gives the task to the broker again when this process is killed.
         :param redact: the patterns of its task that match secrets; None hides everything.
         """
@@ -71,7 +73,7 @@ class Capture:
         writer = AttemptWriter(self._journal, self._slots, raw)
         writer.captures_descriptors = engaged
         secrets = {"mask": masked(), "redact": redact}
-        begin = msgspec.json.encode({"attempt": known, "raw": paths, "requeued": requeued, **secrets})
+        begin = msgspec.json.encode({"attempt": known, "raw": paths, "run": run, "requeued": requeued, **secrets})
         self._journal.append(BEGIN, 0, self._slots, 0, raw(), begin, must=True)
         return writer, current.set(writer)
 

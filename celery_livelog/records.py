@@ -110,6 +110,35 @@ class StageError(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="st
         return f"Stage {self.stage}: {self.name}: failed after {self.elapsed:.2f} s: {self.error}"
 
 
+class RunStart(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="run_start"):
+    """The task begins a run; see `runs.Run`."""
+
+    run_id: str
+    name: str = ""
+    account: str = ""
+    site: str = ""
+    fields: dict[str, str] = {}
+    started: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"Run {self.run_id}{': ' if self.name else ''}{self.name}"
+
+
+class RunEnd(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="run_end"):
+    """The run that the task had begun is over after `elapsed` seconds."""
+
+    run_id: str
+    state: str
+    elapsed: float
+    error: str = ""
+
+    @property
+    def text(self) -> str:
+        error = f": {self.error}" if self.error else ""
+        return f"Run {self.run_id}: {self.state} after {self.elapsed:.2f} s{error}"
+
+
 class Trace(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="trace"):
     """A structured event of the task's own."""
 
@@ -167,14 +196,14 @@ class Partial(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="parti
         return self.line
 
 
-StageEvent = StageStart | StageProgress | StageComplete | StageError | Trace
+StageEvent = StageStart | StageProgress | StageComplete | StageError | RunStart | RunEnd | Trace
 Record = Line | StageEvent | Gap | End | Partial
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Record).decode
 
 _PLAIN = frozenset({"type", "timestamp", "stream", "line", "level", "logger", "name", "message", "error", "traceback"})
-_PLAIN |= {"event", "reason", "state"}
+_PLAIN |= {"event", "reason", "state", "run_id", "account", "site", "started"}
 
 
 def to_fields(record: Record, attempt: str) -> list[str | bytes | int]:

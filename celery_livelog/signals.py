@@ -26,6 +26,11 @@ def connect() -> None:
         signal.connect(receiver, weak=False, dispatch_uid=_uid(receiver))
 
 
+def connect_publishing() -> None:
+    """Connect what takes runs along with the tasks that are sent within. Harmless when done twice."""
+    signals.before_task_publish.connect(_before_task_publish, weak=False, dispatch_uid=_uid(_before_task_publish))
+
+
 def disconnect() -> None:
     """Undo `connect`, and end what was started in this process."""
     global _lifecycle
@@ -58,6 +63,13 @@ def _of(app: Any) -> Lifecycle | None:
 
         _lifecycle = Lifecycle()
     return _lifecycle
+
+
+def _before_task_publish(headers: dict[str, Any], **_: Any) -> None:
+    """Wherever tasks are sent: the message names the run that the sending code belongs to."""
+    from celery_livelog.run_context import take_along  # late: see the module's docstring
+
+    take_along(headers)
 
 
 def _worker_init(sender: Any, **_: Any) -> None:
@@ -127,6 +139,7 @@ def _uid(receiver: Callable[..., None]) -> str:
 
 
 _RECEIVERS: dict[Any, Callable[..., None]] = {
+    signals.before_task_publish: _before_task_publish,
     signals.worker_init: _worker_init,
     signals.worker_ready: _worker_ready,
     signals.worker_process_init: _worker_process_init,

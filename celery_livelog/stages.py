@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-import operator
-import re
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -14,17 +11,13 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from celery_livelog.errors import said
-from celery_livelog.interrupts import is_interrupt
+from celery_livelog.events import shown, write
 from celery_livelog.writer import AttemptWriter, current
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 #: Seconds between two progress events of a stage: more often than a person can follow.
 _PROGRESS_SECONDS = 0.1
-#: Characters of an event; beyond that, only the first of each text, result and data are kept.
-_EVENT_CHARACTERS = 1024 * 1024
-_SHOWN_OF_LARGE = 10_000
-_COUNT_LIMIT = 1 << 63
 
 
 class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and as a decorator
@@ -108,56 +101,11 @@ class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and
     def trace(self, event: str, **data: Any) -> None:
         """Leave a structured event of your own."""
         if self._writer is not None:
-            self._write({"type": "trace", "event": _shown(event), "data": data, "stage": self.number})
+            write(self._writer, {"type": "trace", "event": shown(event), "data": data, "stage": self.number})
 
     def _tell_progress(self) -> None:
         self._untold = False
-        self._tell("stage_progress", done=self._done, total=self._total, message=_shown(self._message))
+        self._tell("stage_progress", done=self._done, total=self._total, message=shown(self._message))
 
     def _tell(self, kind: str, **what: Any) -> None:
-        self._write({"type": kind, "stage": self.number, "name": _shown(self.name), **what})
-
-    def _write(self, event: dict[str, Any]) -> None:
-        if self._writer is not None and not self._writer.ended:
-            self._writer.event(_encoded(event))
-
-
-def _encoded(event: dict[str, Any]) -> bytes:
-    """An event as JSON that any reader takes; what JSON cannot hold is shown as text."""
-    try:
-        text = json.dumps(event, default=_plain, allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        if is_interrupt(error):
-            raise
-        text = ""  # odd keys, NaN, circles
-    if not text or len(text) > _EVENT_CHARACTERS:
-        text = json.dumps({key: _simple(value) for key, value in event.items()}, ensure_ascii=False)
-    return _SURROGATES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text).encode()
-
-
-def _plain(value: Any) -> int | str:
-    """A value that JSON does not know: as a number if it is a whole one, of another library, else as text."""
-    try:
-        return operator.index(value)
-    except Exception as error:
-        if is_interrupt(error):
-            raise
-        return _shown(value)  # it was the value's own code
-
-
-def _simple(value: Any) -> int | float | str | None:
-    if value is None or (isinstance(value, (int, float)) and abs(value) < _COUNT_LIMIT):
-        return value
-    return _shown(value)[:_SHOWN_OF_LARGE]
-
-
-def _shown(value: Any) -> str:
-    try:
-        return value if isinstance(value, str) else repr(value)
-    except Exception as error:
-        if is_interrupt(error):
-            raise
-        return f"<{type(value).__name__}>"  # it was the value's own code
-
-
-_SURROGATES = re.compile("[\ud800-\udfff]")
+        write(self._writer, {"type": kind, "stage": self.number, "name": shown(self.name), **what})

@@ -16,12 +16,15 @@ from celery_livelog.redact import HIDDEN, Redactor
 
 #: What is not text of users: ids, which everything is found by, and times and states, which are ours.
 _OURS = frozenset(
-    {"attempt", "task_id", "root_id", "parent_id", "group_id", "lease", "started", "ended", "state", "archive"}
+    {
+        *("attempt", "task_id", "root_id", "parent_id", "group_id", "run_id", "account", "site", "lease"),
+        *("started", "ended", "state", "archive"),
+    }
 )
 #: What a bad pattern does not hide either: it is known before anything is printed.
 _NAMES = frozenset({"name", "worker", "queue"})
 #: Fields of an event in which there may be anything; the others are texts, or numbers of ours.
-_ANYTHING = ("data", "result")
+_ANYTHING = ("data", "result", "fields")
 #: Characters at which a task's process cuts the texts of large events; see `stages`.
 _CUT = 10_000
 #: Combinations of secrets and patterns that are kept prepared: one for each task that has patterns of its own.

@@ -33,7 +33,7 @@ _TASKS = Base.metadata.tables[TaskRow.__tablename__]
 _ATTEMPTS = Base.metadata.tables[AttemptRow.__tablename__]
 _DATABASES = ("sqlite", "postgresql", "mysql", "mariadb")
 
-_IDS = frozenset({"attempt", "task_id", "root_id", "parent_id", "group_id"})
+_IDS = frozenset({"attempt", "task_id", "root_id", "parent_id", "group_id", "run_id", "account", "site"})
 _FIELDS = [_ATTEMPTS.c[name] for name in (*Attempt.__struct_fields__, "verbatim")]
 
 

@@ -54,6 +54,9 @@ class TaskRow(Base):
     root_id: Mapped[str] = mapped_column(_Id)
     parent_id: Mapped[str] = mapped_column(_Id)
     group_id: Mapped[str] = mapped_column(_Id)
+    run_id: Mapped[str] = mapped_column(_Id)
+    account: Mapped[str] = mapped_column(_Id)
+    site: Mapped[str] = mapped_column(_Id)
     #: When the first attempt started; all that follows is of the latest.
     first_started: Mapped[str] = mapped_column(_Time)
     attempt: Mapped[str] = mapped_column(_Id)
@@ -67,6 +70,7 @@ class TaskRow(Base):
         Index("livelog_tasks_newest", "started"),
         Index("livelog_tasks_root", "root_id"),
         Index("livelog_tasks_group", "group_id"),
+        Index("livelog_tasks_run", "run_id"),
     )
 
 
@@ -84,6 +88,9 @@ class AttemptRow(Base):
     root_id: Mapped[str] = mapped_column(_Id)
     parent_id: Mapped[str] = mapped_column(_Id)
     group_id: Mapped[str] = mapped_column(_Id)
+    run_id: Mapped[str] = mapped_column(_Id)
+    account: Mapped[str] = mapped_column(_Id)
+    site: Mapped[str] = mapped_column(_Id)
     retries: Mapped[int] = mapped_column(BigInteger)
     redelivered: Mapped[bool] = mapped_column(Boolean)
     args: Mapped[str] = mapped_column(_Text)
