@@ -13,8 +13,9 @@ from celery_livelog.attempts import Attempt
 from celery_livelog.endings import Ending
 from celery_livelog.frames import END, EVENT, GAP, LOG, MASK, RAW, STREAMS, TEXT, Frame
 from celery_livelog.lines import LineSplitter
-from celery_livelog.records import End, Gap, Line, Partial, Record, StageEvent, Trace, utc
+from celery_livelog.records import End, Gap, Line, Partial, Record, RunStart, StageEvent, Trace, utc
 from celery_livelog.redact import Redactor
+from celery_livelog.runs import Run
 from celery_livelog.shipper.redaction import Redaction, Redactions, RedactionState
 
 _RAW = -1  # the channel of raw bytes, apart from those of threads
@@ -33,6 +34,7 @@ class LogState(msgspec.Struct, array_like=True):
     stages: list[int]
     unfinished: list[tuple[tuple[int, int], tuple[bytes, bool, bool]]]
     redaction: RedactionState
+    run: Run | None
 
 
 class AttemptLog:
@@ -40,13 +42,23 @@ class AttemptLog:
 
     :param attempt: what its BEGIN frame said; `lines`, `bytes`, `skipped` and the ending are kept up here.
     :param redaction: hides what is secret in it.
+    :param run: the run that somebody has begun and that it belongs to.
     :param requeued: whether Celery gives the task to the broker again when its process is killed.
     """
 
-    def __init__(self, attempt: Attempt, redaction: Redaction | None = None, *, requeued: bool = False) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        redaction: Redaction | None = None,
+        *,
+        run: Run | None = None,
+        requeued: bool = False,
+    ) -> None:
         self._redaction = redaction or Redaction(Redactor())
         self._redaction.attempt(attempt)
         self.attempt = attempt
+        #: The run with a name that it belongs to, from before or begun by itself.
+        self.run = None if run is None else self._redaction.run(run)
         self.requeued = requeued
         self.n = 0
         self._splitters: dict[tuple[int, int], LineSplitter] = {}
@@ -55,7 +67,7 @@ class AttemptLog:
     @classmethod
     def resume(cls, state: LogState, redactions: Redactions) -> AttemptLog:
         """Go on from where a shipper before this one stood."""
-        log = cls(state.attempt, redactions.resume(state.redaction), requeued=state.requeued)
+        log = cls(state.attempt, redactions.resume(state.redaction), run=state.run, requeued=state.requeued)
         log.n, log._stages = state.n, state.stages
         for place, held in state.unfinished:
             log._splitters[place] = LineSplitter()
@@ -65,7 +77,8 @@ class AttemptLog:
     def state(self) -> LogState:
         """What `resume` needs."""
         unfinished = [(place, splitter.held) for place, splitter in self._splitters.items()]
-        return LogState(self.attempt, self.requeued, self.n, self._stages, unfinished, self._redaction.state())
+        redaction = self._redaction.state()
+        return LogState(self.attempt, self.requeued, self.n, self._stages, unfinished, redaction, self.run)
 
     @property
     def ended(self) -> bool:
@@ -176,10 +189,17 @@ class AttemptLog:
             self._enter_or_leave(event["type"], event.get("stage", 0))
             fields = {**event, "n": self.n, "timestamp": timestamp}
             record: StageEvent = msgspec.convert(fields, StageEvent, strict=False)
+            if isinstance(record, RunStart) and self.run is None:
+                self._join(record)
         except (msgspec.MsgspecError, KeyError, RecursionError):  # values of users
             text = self._redaction.text(payload.decode("utf-8", "backslashreplace"))
             record = Trace(n=self.n, timestamp=timestamp, event="unreadable", data=text)
         return record
+
+    def _join(self, begun: RunStart) -> None:
+        """The task has begun a run, and belongs to none with a name."""
+        self.run = msgspec.convert(begun, Run, from_attributes=True)
+        self.attempt.run_id, self.attempt.account, self.attempt.site = begun.run_id, begun.account, begun.site
 
     def _enter_or_leave(self, kind: str, stage: int) -> None:
         if kind == "stage_start":

@@ -17,6 +17,7 @@ from celery_livelog.errors import complain
 from celery_livelog.frames import BEGIN, END, RAW, WORD, Frame
 from celery_livelog.records import Record
 from celery_livelog.redact import Redactor
+from celery_livelog.runs import Run
 from celery_livelog.shipper.attempt import AttemptLog, LogState
 from celery_livelog.shipper.closing import Closing
 from celery_livelog.shipper.copies import NEW
@@ -34,6 +35,7 @@ class _Begin(msgspec.Struct):
 
     attempt: Attempt
     raw: dict[str, str] | None = None
+    run: Run | None = None
     requeued: bool = False
     mask: list[bytes] = []
     redact: list[str] | None = []
@@ -186,7 +188,9 @@ class Follower:
             self.files.switch(begin.raw, (frame.raw_out, frame.raw_err))
         name = begin.attempt.attempt
         redaction = self._redactions.of(begin.mask, begin.redact)
-        log = None if self.parts.is_done(name) else AttemptLog(begin.attempt, redaction, requeued=begin.requeued)
+        log = None
+        if not self.parts.is_done(name):
+            log = AttemptLog(begin.attempt, redaction, run=begin.run, requeued=begin.requeued)
         self._slots[frame.slot] = log
         self._running.append(frame.slot)
         if log is not None:

@@ -10,15 +10,17 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.redact import HIDDEN, Redactor
+from celery_livelog.runs import Run
 
 #: What is not text of users: ids, which everything is found by, and times and states, which are ours.
 _OURS = frozenset(
     {
         *("attempt", "task_id", "root_id", "parent_id", "group_id", "run_id", "account", "site", "lease"),
-        *("started", "ended", "state", "archive"),
+        *("type", "started", "ended", "state", "archive"),
     }
 )
 #: What a bad pattern does not hide either: it is known before anything is printed.
@@ -124,6 +126,12 @@ class Redaction:
                 bad_pattern = self._redactor.hides_all and name in _NAMES
                 setattr(attempt, name, (self._of_worker if bad_pattern else self._redactor)(value))
 
+    def run(self, run: Run) -> Run:
+        """What is known of a run; ids and scopes, by which it is found, are not touched."""
+        if not self._active:
+            return run
+        return replace(run, name=self.text(run.name), fields=self._dict(run.fields))
+
     def lines(self, place: tuple[int, int], lines: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
         """Lines of a stream. The end of a piece of an overlong line moves to the next piece: it is looked at with that.
 
@@ -155,7 +163,7 @@ class Redaction:
     def _field(self, name: str, value: Any) -> Any:
         if name in _ANYTHING:
             return self._deep(value)
-        return self._string(value) if isinstance(value, str) and name != "type" else value
+        return self._string(value) if isinstance(value, str) and name not in _OURS else value
 
     def _deep(self, value: Any) -> Any:
         if isinstance(value, str):
