@@ -103,6 +103,7 @@ def fails_in_thread() -> None:
 
 @kind()
 def forks() -> list[int]:
+    sys.stdout.flush()  # else each child shows once more whatever Python holds back of the tasks before
     seen = []
     for number in range(3):
         pid = os.fork()
@@ -120,6 +121,7 @@ def forks() -> list[int]:
 
 @kind()
 def fork_logs() -> int:
+    sys.stdout.flush()
     pid = os.fork()
     if not pid:
         _logger.warning("logged by a child")
