@@ -49,7 +49,8 @@ class _Side:
             worker.start()
         self._client = valkey.client
         self._sent: dict[str, str] = {}
-        for name, options in KINDS.items():
+        # Descriptors first: those that others leave to the collector of garbage are closed at any time.
+        for name, options in sorted(KINDS.items(), key=lambda kind: kind[0] != "descriptors"):
             task, queue = f"kinds.{name}", rough if name in ROUGH else calm
             self._sent[name] = str(self._project.app.send_task(task, queue=queue, **options).id)
 
