@@ -125,6 +125,8 @@ class Site:
         return sorted(str(path) for path in [*spool.rglob("*"), *raw])
 
     def close(self) -> None:
+        for talk in self._talks:
+            talk.notes.stop()  # else the worker would wait for it
         self._ends.close()
 
     def _launch(self, process: P) -> P:
