@@ -82,10 +82,11 @@ def evicting(policy: str) -> Injection:
     def inject(site: Site) -> Iterator[None]:
         used = site.admin.info("memory")["used_memory"]
         site.admin.config_set("maxmemory-policy", policy)
-        site.admin.config_set("maxmemory", used + 100_000)
         before = site.admin.info("stats")["evicted_keys"]
+        site.admin.config_set("maxmemory", used)
         try:
             wait_for(lambda: site.admin.info("stats")["evicted_keys"] > before, what="an eviction")
+            site.admin.config_set("maxmemory", used + 100_000)
             yield
         finally:
             site.admin.config_set("maxmemory", 0)
