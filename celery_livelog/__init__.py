@@ -6,15 +6,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from celery_livelog.iteration import progress
     from celery_livelog.masking import mask
     from celery_livelog.run_context import run
     from celery_livelog.signals import install
-    from celery_livelog.stages import stage
+    from celery_livelog.stages import stage, trace
 
-__all__ = ["install", "mask", "run", "stage"]
+__all__ = ["install", "mask", "progress", "run", "stage", "trace"]
 __version__ = "0.1.0"
 
-_HOMES = {"install": "signals", "mask": "masking", "run": "run_context", "stage": "stages"}
+_HOMES = {
+    "install": "signals",
+    "mask": "masking",
+    "progress": "iteration",
+    "run": "run_context",
+    "stage": "stages",
+    "trace": "stages",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 # Kinds of frames. BEGIN, EVENT, GAP, END and WORD carry JSON.
 BEGIN = 1  # {"attempt": an Attempt, "raw": {"stdout": path, "stderr": path} or null, "requeued": when it is lost}
 TEXT = 2  # bytes written to a stream
-LOG = 3  # level \0 logger \0 message
+LOG = 3  # level \0 logger \0 message; before the second \0 there may be FIELDS_FOLLOW and fields as a JSON object
 EVENT = 4  # a stage event or trace, without n and timestamp
 GAP = 5  # {"lines": …, "reason": …}: printed but not written here
 END = 6  # {"state": …, "exit_code": …, "reason": …}
@@ -23,14 +23,17 @@ RAW = 7  # in a shipper's copy: bytes of a raw file
 WORD = 8  # in a main process' journal: what it knows of a task or a child, see `endings.Word`
 MASK = 9  # what is secret in this attempt from here on
 
+#: Between a logger's name and the fields of a log record.
+FIELDS_FOLLOW = b"\x1e"
+
 STREAMS = ("", "stdout", "stderr", "log", "internal")
 STDOUT, STDERR, LOG_STREAM, INTERNAL = 1, 2, 3, 4
 
-#: crc32 of all that follows | magic | kind | stream | payload bytes | slot | channel | time in ns | raw sizes
-_HEADER = struct.Struct("<IHBBIIIQQQ")
-_BODY = struct.Struct("<HBBIIIQQQ")
+#: crc32 of all that follows | magic | kind | stream | payload bytes | slot | channel | stage | time in ns | raw sizes
+_HEADER = struct.Struct("<IHBBIIIIQQQ")
+_BODY = struct.Struct("<HBBIIIIQQQ")
 _CRC = struct.Struct("<I")
-_MAGIC = 0x4C4A
+_MAGIC = 0x4C4B
 _MAGIC_BYTES = _MAGIC.to_bytes(2, "little")
 
 MAX_PAYLOAD = 16 * 1024 * 1024
@@ -38,7 +41,10 @@ _READ_BYTES = 1024 * 1024
 
 
 class Frame(NamedTuple):
-    """One record of a journal. `raw_out` and `raw_err` are the sizes of the raw files when it was written."""
+    """One record of a journal. `raw_out` and `raw_err` are the sizes of the raw files when it was written.
+
+    `stage` is the number of the stage that the code was in which wrote it; 0 for none.
+    """
 
     kind: int
     stream: int
@@ -48,11 +54,14 @@ class Frame(NamedTuple):
     raw_out: int
     raw_err: int
     payload: bytes
+    stage: int = 0
 
 
-def pack(kind: int, stream: int, slot: int, channel: int, time: int, raw: tuple[int, int], payload: bytes) -> bytes:
+def pack(
+    kind: int, stream: int, slot: int, channel: int, time: int, raw: tuple[int, int], payload: bytes, stage: int = 0
+) -> bytes:
     """The bytes of one frame."""
-    body = _BODY.pack(_MAGIC, kind, stream, len(payload), slot, channel, time, raw[0], raw[1]) + payload
+    body = _BODY.pack(_MAGIC, kind, stream, len(payload), slot, channel, stage, time, raw[0], raw[1]) + payload
     return _CRC.pack(zlib.crc32(body)) + body
 
 
@@ -118,14 +127,14 @@ def parse(data: bytes, *, growing: bool = True) -> tuple[list[tuple[int, Frame]]
     damaged = at = 0
     end = len(data)
     while at + _HEADER.size <= end:
-        crc, magic, kind, stream, size, slot, channel, time, raw_out, raw_err = _HEADER.unpack_from(data, at)
+        crc, magic, kind, stream, size, slot, channel, stage, time, raw_out, raw_err = _HEADER.unpack_from(data, at)
         stop = at + _HEADER.size + size
         sound = magic == _MAGIC and size <= MAX_PAYLOAD
         if sound and stop > end and growing:
             break
         if sound and zlib.crc32(data[at + 4 : stop]) == crc:
             payload = data[at + _HEADER.size : stop]
-            frames.append((at, Frame(kind, stream, slot, channel, time, raw_out, raw_err, payload)))
+            frames.append((at, Frame(kind, stream, slot, channel, time, raw_out, raw_err, payload, stage)))
             at = stop
             continue
         following = data.find(_MAGIC_BYTES, at + 5)

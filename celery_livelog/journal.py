@@ -63,11 +63,13 @@ class Journal:
         raw: tuple[int, int],
         payload: bytes,
         *,
+        stage: int = 0,
         force: bool = False,
         must: bool = False,
     ) -> bool:
         """Append one frame; give whether it is in the file, or will be.
 
+        :param stage: the number of the stage that it comes from; 0 for none.
         :param force: write it beyond the budget: begins, gaps, ends.
         :param must: also keep it for later when the disk does not take it.
         """
@@ -75,7 +77,7 @@ class Journal:
             return stream not in self._diverted or _write_out(stream, payload)
         if self.full and not force and not must and not self.has_room():
             return False
-        frame = pack(kind, stream, slot, channel, time_ns(), raw, payload)
+        frame = pack(kind, stream, slot, channel, time_ns(), raw, payload, stage)
         written = self._write(frame) if not self._owed or self._pay() else 0
         if written < len(frame):
             if must:

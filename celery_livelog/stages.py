@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import inspect
 import traceback
 from collections.abc import Callable
-from functools import wraps
+from threading import get_ident
 from time import monotonic
 from types import TracebackType
 from typing import Any, TypeVar
 
+from celery_livelog import pace
 from celery_livelog.errors import said
-from celery_livelog.events import shown, write
-from celery_livelog.writer import AttemptWriter, current
+from celery_livelog.events import count, shown, write
+from celery_livelog.interrupts import is_interrupt
+from celery_livelog.staged import staged
+from celery_livelog.writer import AttemptWriter, Entered, current, innermost
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-#: Seconds between two progress events of a stage: more often than a person can follow.
-_PROGRESS_SECONDS = 0.1
+_NUMBERS = frozenset({int, float})
 
 
 class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and as a decorator
     """A step of a task: ``with stage("Fetch", pending=120) as s:`` or ``@stage("Compile")`` on a function.
 
-    An exception ends the stage as failed and goes on unchanged.
+    Lines that are printed within belong to it, also in threads and asyncio tasks that are started there. As a decorator
+    it makes a stage of each call; that of a generator spans the iteration. An exception ends the stage as failed and
+    goes on unchanged. Nothing that is given to its methods raises.
 
     :param name: what people call the step.
     :param pending: how many items it expects, if known.
@@ -32,80 +35,172 @@ class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and
     def __init__(self, name: str, *, pending: int | None = None) -> None:
         self.name = name
         self.pending = pending
-        self.number = 0
-        self._writer: AttemptWriter | None = None
-        self._done = 0
-        self._total = pending
-        self._message = ""
-        self._result: Any = None
-        self._started = self._told = 0.0
-        self._untold = False
+        self._entered: Entered | None = None
+        #: Entered once more while it was not left: each is a stage of its own.
+        self._again: list[stage] = []
+
+    @property
+    def number(self) -> int:
+        """Its number in the attempt, from 1; 0 when it was not entered in a task."""
+        return 0 if self._entered is None else self._entered.number
 
     def __enter__(self) -> stage:
-        self._writer = current.get()
-        self._started = monotonic()
-        if self._writer is not None:
-            self._writer.stages += 1
-            self.number = self._writer.stages
-            self._tell("stage_start", pending=self.pending)
+        if self._entered is not None and not self._entered.left:
+            again = stage(self.name, pending=self.pending)
+            self._again.append(again)
+            return again.__enter__()
+        entered = self.begin()
+        if entered is not None:
+            innermost.set(entered)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is None:
-            return
-        if self._untold:
-            self._tell_progress()
-        ending = {"elapsed": round(monotonic() - self._started, 6), "processed": self._done}
-        if error is None:
-            self._tell("stage_complete", **ending, result=self._result)
-        else:
-            shown = "".join(traceback.format_exception(kind, error, trace))
-            self._tell("stage_error", **ending, error=said(error), traceback=shown)
+        here = innermost.get()
+        if self._again and here is not self._entered:
+            mine = next((again for again in self._again if again._entered is here), self._again[-1])
+            self._again.remove(mine)
+            return mine.__exit__(kind, error, trace)
+        entered = self._entered
+        if entered is not None:
+            if here is entered:  # another context, as when a generator is thrown away, has its own
+                innermost.set(_not_left(entered.outer))
+            self.end(error)
+        return None
 
     def __call__(self, function: _F) -> _F:
-        if inspect.iscoroutinefunction(function):
+        return staged(function, lambda: stage(self.name, pending=self.pending))
 
-            @wraps(function)
-            async def staged(*args: Any, **kwargs: Any) -> Any:
-                with stage(self.name, pending=self.pending):
-                    return await function(*args, **kwargs)
+    def begin(self) -> Entered | None:
+        """Begin it without being in it; None outside of a task."""
+        self._done: dict[int, float] = {}  # by thread, so that no two add to the same number
+        self._total = self.pending
+        self._message: Any = ""
+        self._result: Any = None
+        self._held = False
+        self._told = 0.0
+        self._started = monotonic()
+        writer = current.get()
+        if writer is None or writer.ended:
+            self._entered = None
+            return None
+        here = innermost.get()
+        outer = here if here is not None and here.writer is writer else None
+        self._entered = entered = Entered(writer, next(writer.stages), outer)
+        self._tell(entered, "stage_start", pending=None if self.pending is None else count(self.pending))
+        return entered
 
+    def end(self, error: BaseException | None = None) -> None:
+        """End it, with what was raised in it. A generator that is not asked for more has not failed."""
+        entered = self._entered
+        if entered is None or entered.left:
+            return
+        entered.writer.flush_all()
+        entered.left = True
+        if self._held:
+            self._tell_progress(entered)
+        ending = {"elapsed": int((monotonic() - self._started) * 1e6) / 1e6, "processed": self._processed()}
+        if error is None or isinstance(error, GeneratorExit):
+            self._tell(entered, "stage_complete", **ending, result=self._result)
         else:
-
-            @wraps(function)
-            def staged(*args: Any, **kwargs: Any) -> Any:
-                with stage(self.name, pending=self.pending):
-                    return function(*args, **kwargs)
-
-        return staged  # type: ignore[return-value]
+            text, trace = said(error), _traceback(error)
+            self._tell(entered, "stage_error", **ending, error=text, traceback=trace)
 
     def advance(self, n: int = 1, message: str = "") -> None:
         """Say that `n` more items are done."""
-        self.progress(self._done + n, self._total, message)
+        if self._entered is None:
+            return
+        thread = get_ident()
+        add = n if type(n) in _NUMBERS else count(n) or 0
+        try:
+            self._done[thread] = self._done.get(thread, 0) + add
+        except OverflowError:
+            pass  # a float beside an int that is too large for one
+        self._message = message
+        self._tell_or_hold()
 
     def progress(self, done: int, total: int | None = None, message: str = "") -> None:
         """Say that `done` of `total` items are done. Shown at most ten times a second; the last always is."""
-        self._done, self._total, self._message = done, total, message
-        self._untold = True
-        now = monotonic()
-        if self._writer is not None and now - self._told >= _PROGRESS_SECONDS:
-            self._told = now
-            self._tell_progress()
+        if self._entered is None:
+            return
+        self._done = {get_ident(): done if type(done) in _NUMBERS else count(done) or 0}
+        self._message = message
+        if total is not None:
+            self._total = total
+        self._tell_or_hold()
 
     def result(self, value: Any) -> None:
-        """Keep what the stage found: anything that JSON can hold."""
+        """Keep what the stage found: anything that JSON can hold; other values are kept as text."""
         self._result = value
 
-    def trace(self, event: str, **data: Any) -> None:
+    def trace(self, event: str, /, **data: Any) -> None:
         """Leave a structured event of your own."""
-        if self._writer is not None:
-            write(self._writer, {"type": "trace", "event": shown(event), "data": data, "stage": self.number})
+        if self._entered is not None:
+            _trace(self._entered.writer, event, data, self._entered.number)
 
-    def _tell_progress(self) -> None:
-        self._untold = False
-        self._tell("stage_progress", done=self._done, total=self._total, message=shown(self._message))
+    def tell_held(self) -> bool:
+        """See `pace.Held`."""
+        entered = self._entered
+        if self._held and entered is not None and not entered.left and self._is_due():
+            self._tell_progress(entered)
+        return self._held
 
-    def _tell(self, kind: str, **what: Any) -> None:
-        write(self._writer, {"type": kind, "stage": self.number, "name": shown(self.name), **what})
+    def _tell_or_hold(self) -> None:
+        entered = self._entered
+        if entered is None or entered.left:
+            return
+        if self._is_due():
+            self._tell_progress(entered)
+        elif not self._held:
+            self._held = True
+            pace.later(self)
+
+    def _is_due(self) -> bool:
+        now = monotonic()
+        due = now - self._told >= pace.SECONDS
+        if due:
+            self._told = now
+        return due
+
+    def _tell_progress(self, entered: Entered) -> None:
+        self._held = False
+        total = None if self._total is None else count(self._total)
+        self._tell(entered, "stage_progress", done=self._processed(), total=total, message=shown(self._message))
+
+    def _processed(self) -> int:
+        try:
+            return count(sum(self._done.copy().values())) or 0
+        except OverflowError:
+            return 0
+
+    def _tell(self, entered: Entered, kind: str, **what: Any) -> None:
+        write(entered.writer, {"type": kind, "stage": entered.number, "name": shown(self.name), **what})
+
+
+def trace(event: str, /, **data: Any) -> None:
+    """Leave a structured event of your own in the running task's log: ``trace("cache_miss", key=key)``."""
+    writer = current.get()
+    if writer is not None:
+        here = innermost.get()
+        _trace(writer, event, data, here.number if here is not None and here.writer is writer else None)
+
+
+def _trace(writer: AttemptWriter, event: str, data: dict[str, Any], stage: int | None) -> None:
+    write(writer, {"type": "trace", "event": shown(event), "data": data, "stage": stage})
+
+
+def _not_left(entered: Entered | None) -> Entered | None:
+    """The innermost of these stages that goes on: of two generators, that which began first may end first."""
+    while entered is not None and entered.left:
+        entered = entered.outer
+    return entered
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except Exception as fault:
+        if is_interrupt(fault):
+            raise
+        return ""  # it was the error's own code

@@ -1,4 +1,7 @@
-"""Threads, executors and greenlets that a task starts belong to it: they carry `writer.current` and nothing else."""
+"""Threads, executors and greenlets that a task starts belong to it, to the run and to the stage in which it starts them.
+
+They carry nothing else of its context.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import Context
+from contextvars import Context, ContextVar
 from functools import partial, wraps
 from typing import Any
 
-from celery_livelog.writer import AttemptWriter, current
+from celery_livelog.run_context import current_run
+from celery_livelog.writer import current, innermost
+
+#: What goes along.
+_CARRIED: tuple[ContextVar[Any], ...] = (current, innermost, current_run)
 
 _start = threading.Thread.start
 _submit = ThreadPoolExecutor.submit
@@ -48,49 +55,55 @@ def _inherits(thread: threading.Thread) -> bool:
     return getattr(thread, "_context", None) is not None or bool(getattr(sys.flags, "thread_inherit_context", 0))
 
 
-def _within(writer: AttemptWriter, call: Callable[..., Any]) -> Callable[..., Any]:
+def _carrying(call: Callable[..., Any]) -> Callable[..., Any]:
+    values = [(variable, variable.get()) for variable in _CARRIED]
+
     def carried(*args: Any, **kwargs: Any) -> Any:
-        token = current.set(writer)
+        tokens = [(variable, variable.set(value)) for variable, value in values]
         try:
             return call(*args, **kwargs)
         except BaseException as error:
             error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next  # ours is nobody's business
             raise
         finally:
-            current.reset(token)
+            for variable, token in tokens:
+                variable.reset(token)
 
     return carried
 
 
+def _carry_into(context: Context) -> None:
+    for variable in _CARRIED:
+        context.run(variable.set, variable.get())
+
+
 @wraps(_start)
 def _carrying_start(self: threading.Thread) -> None:
-    writer = current.get()
-    if writer is not None and not _inherits(self):
+    if current.get() is not None and not _inherits(self):
         # A thread begins with an empty context, so this one is as good. `Context.run` is in no traceback or stack.
         context = Context()
-        context.run(current.set, writer)
+        _carry_into(context)
         self.run = partial(context.run, self.run)  # type: ignore[method-assign]
     _start(self)
 
 
 @wraps(_submit)  # type: ignore[arg-type]
 def _carrying_submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-    writer = current.get()
-    if writer is None:
+    if current.get() is None:
         return _submit(self, fn, *args, **kwargs)
+    call = _carrying(fn)
     token = current.set(None)  # a thread that the pool starts now outlives the task: only the call is the task's
     try:
-        return _submit(self, _within(writer, fn), *args, **kwargs)
+        return _submit(self, call, *args, **kwargs)
     finally:
         current.reset(token)
 
 
 def _carry(greenlet: Any) -> None:
     """Let a greenlet that has not begun belong to the attempt that starts it; greenlets begin with an empty context."""
-    writer = current.get()
-    if writer is not None:
+    if current.get() is not None:
         context = Context() if greenlet.gr_context is None else greenlet.gr_context
-        context.run(current.set, writer)
+        _carry_into(context)
         greenlet.gr_context = context
 
 

@@ -1,7 +1,7 @@
 """Appends what one attempt writes to its process' journal. No lock, no network, no exception of ours.
 
-`current` says which attempt the running code belongs to; it is a context variable, so asyncio tasks carry it by
-themselves and threads through `celery_livelog.threads`.
+`current` says which attempt the running code belongs to, and `innermost` in which stage of it that code is. They are
+context variables, so asyncio tasks carry them by themselves and threads through `celery_livelog.threads`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import logging
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
+from itertools import count
 from threading import get_ident
 
-from celery_livelog.frames import END, EVENT, GAP, INTERNAL, LOG, LOG_STREAM, MASK, TEXT
+from celery_livelog.frames import END, EVENT, FIELDS_FOLLOW, GAP, INTERNAL, LOG, LOG_STREAM, MASK, TEXT
 from celery_livelog.journal import Journal
 
 current: ContextVar[AttemptWriter | None] = ContextVar("livelog_attempt", default=None)
+innermost: ContextVar[Entered | None] = ContextVar("livelog_stage", default=None)
 
 #: Characters of an unfinished line that are held back for its rest; a flush or the task's end lets them go.
 _HOLD = 8192
@@ -25,6 +27,21 @@ _FRAME_CHARACTERS = 1024 * 1024
 _LOG_CHARACTERS = 2 * _FRAME_CHARACTERS
 #: Log records that are remembered before those that are gone are forgotten.
 _TAKEN = 64
+
+
+class Entered:
+    """A stage of an attempt that some code has entered.
+
+    :param outer: the stage that the code was in before.
+    """
+
+    __slots__ = ("left", "number", "outer", "writer")
+
+    def __init__(self, writer: AttemptWriter, number: int, outer: Entered | None) -> None:
+        self.writer = writer
+        self.number = number
+        self.outer = outer
+        self.left = False
 
 
 class AttemptWriter:
@@ -52,8 +69,8 @@ class AttemptWriter:
         self.ended = False
         #: Whether what is written to descriptors 1 and 2 is captured too.
         self.captures_descriptors = False
-        #: Stages begun so far.
-        self.stages = 0
+        #: Gives the numbers of stages; not by adding 1, which two threads could do at once.
+        self.stages = count(1)
 
     def write(self, stream: int, text: str) -> None:
         """Take text of a stream; whole lines go at once, the start of a line waits for its rest."""
@@ -92,16 +109,27 @@ class AttemptWriter:
         if text:
             self._put(TEXT, stream, thread & 0xFFFFFFFF, _encoded(text))
 
-    def log(self, level: str, logger: str, message: str) -> None:
-        """Take a logged message."""
+    def log(self, level: str, logger: str, message: str, fields: bytes = b"") -> None:
+        """Take a logged message.
+
+        :param fields: its key-values as a JSON object, if it has some.
+        """
+        head = _encoded(f"{level}\0{logger}")
         for start in range(0, len(message) or 1, _LOG_CHARACTERS):
             part = message[start : start + _LOG_CHARACTERS]
-            payload = _encoded(f"{level}\0{logger}\0{part}")
-            self._put(LOG, LOG_STREAM, 0, payload, one_more=part[-1:] != "\n")
+            with_fields = FIELDS_FOLLOW + fields if fields and not start else b""
+            self._put(LOG, LOG_STREAM, 0, b"%b%b\0%b" % (head, with_fields, _encoded(part)), one_more=part[-1:] != "\n")
 
     def event(self, payload: bytes) -> None:
         """Take a stage event or trace: JSON without n and timestamp."""
         self._put(EVENT, INTERNAL, 0, payload, one_more=True)
+
+    def flush_all(self) -> None:
+        """Let all unfinished lines of the calling thread go."""
+        thread = get_ident()
+        for stream, of in list(self._held):
+            if of == thread:
+                self.flush(stream)
 
     def mask(self, secret: bytes) -> None:
         """Hide a secret in all that is written from now on."""
@@ -137,7 +165,9 @@ class AttemptWriter:
         if self.lost and self._journal.has_room():
             self._admit_loss()
         sealed = self._unmasked and not self._masks()
-        if sealed or not self._journal.append(kind, stream, self._slot, channel, self._raw(), payload):
+        entered = innermost.get()
+        stage = entered.number if entered is not None and entered.writer is self else 0
+        if sealed or not self._journal.append(kind, stream, self._slot, channel, self._raw(), payload, stage=stage):
             lines = payload.count(b"\n") + one_more
             self.lost += lines  # no call in this line: another thread could count in the middle of it
             self._lost_why = b"overload" if self._journal.full else b"lost"

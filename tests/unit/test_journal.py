@@ -35,7 +35,7 @@ from tests.unit.journals import (
     skipped,
 )
 
-_HEADER = 44  # bytes before a frame's payload
+_HEADER = 48
 
 
 class Written(NamedTuple):
@@ -236,7 +236,7 @@ def test_a_new_file_is_begun_at_an_eighth_of_the_budget(directory: Path) -> None
     """What is archived can be deleted in pieces even where the budget is small."""
     written = open_journal(directory, budget=80_000)
     for _ in range(50):
-        written.append(TEXT, STDOUT, 1, 0, NO_RAW_FILES, b"x" * 956)
+        written.append(TEXT, STDOUT, 1, 0, NO_RAW_FILES, b"x" * 952)
     written.close()
     assert [path.stat().st_size for path in paths(directory)] == [10_000] * 5 + [0]
     assert len(frames(directory)) == 50
