@@ -10,16 +10,25 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+#: Bytes of what was drawn over and is kept of one line all the same.
+_KEPT = 64 * 1024
 #: Bytes that an unfinished line may hold; then what is there leaves as a piece marked "more follows".
 WHOLE_LINE = 4 * 1024 * 1024
 
 
 class LineSplitter:
-    """One stream of bytes on its way to lines."""
+    """One stream of bytes on its way to lines.
 
-    __slots__ = ("_at_start", "_limit", "_parts", "_redrawn", "_size", "changed")
+    :param keeps: says of what is drawn over whether it stays all the same: it stands before the line, with its ``\r``.
+    """
 
-    def __init__(self, limit: int = WHOLE_LINE) -> None:
+    __slots__ = ("_at_start", "_kept", "_keeps", "_limit", "_parts", "_redrawn", "_size", "changed")
+
+    def __init__(self, limit: int = WHOLE_LINE, keeps: Callable[[bytes], object] | None = None) -> None:
+        self._keeps = keeps
+        self._kept = b""
         self._parts: list[bytes] = []
         self._size = 0
         self._limit = limit
@@ -40,7 +49,7 @@ class LineSplitter:
             lines.append((self._take(), False))
             *whole, tail = tail.split(b"\n")
             for line in whole:
-                if len(line) <= self._limit:
+                if len(line) <= self._limit and (self._keeps is None or b"\r" not in line):
                     lines.append((_text(line), False))
                 else:
                     self._hold(line, lines)
@@ -52,16 +61,18 @@ class LineSplitter:
 
     def close(self) -> list[tuple[str, bool]]:
         """Give the last line if it was left without a newline."""
-        return [(self._take(), False)] if self._size else []
+        return [(self._take(), False)] if self._size or self._kept else []
 
     @property
     def held(self) -> tuple[bytes, bool, bool]:
         """The unfinished line, for `resume`."""
-        return b"".join(self._parts), self._at_start, self._redrawn
+        return self._kept + b"".join(self._parts), self._at_start, self._redrawn
 
     def resume(self, held: tuple[bytes, bool, bool]) -> None:
         """Go on from where another one stood."""
         line, self._at_start, self._redrawn = held
+        start = line.rfind(b"\r") + 1
+        self._kept, line = line[:start], line[start:]
         self._parts, self._size = ([line], len(line)) if line else ([], 0)
         self.changed = bool(line)
 
@@ -92,8 +103,7 @@ class LineSplitter:
         if not segment:
             return
         if self._at_start:
-            self._take()
-            self._redrawn = True
+            self._draw_over()
         self.changed = True
         while self._size + len(segment) > self._limit:
             room = self._limit - self._size
@@ -106,10 +116,17 @@ class LineSplitter:
             self._parts.append(segment)
             self._size += len(segment)
 
-    def _take(self) -> str:
+    def _draw_over(self) -> None:
         line = b"".join(self._parts)
+        if self._keeps is not None and len(self._kept) + len(line) < _KEPT and self._keeps(line):
+            self._kept += line + b"\r"
+        self._parts, self._size, self._at_start, self._redrawn, self.changed = [], 0, False, True, False
+
+    def _take(self) -> str:
+        line, kept = b"".join(self._parts), self._kept
         self._parts, self._size, self._at_start, self._redrawn, self.changed = [], 0, False, False, False
-        return _text(line)
+        self._kept = b""
+        return kept.decode("utf-8", "backslashreplace") + _text(line) if kept else _text(line)
 
 
 def _text(line: bytes) -> str:

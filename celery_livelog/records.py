@@ -34,7 +34,7 @@ class _Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Line(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="log_line"):
-    """One line that a task printed or logged.
+    """One line that a task printed or logged; `fields` are the key-values of a logged one.
 
     `more` marks a piece of an overlong line whose rest follows: in the live stream with the same `n` and
     the next `piece`, in the archive (lines over 4 MiB only) in the next record.
@@ -45,12 +45,13 @@ class Line(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="log_line
     level: str | None = None
     logger: str | None = None
     stage: int | None = None
+    fields: dict[str, Any] | None = None
     piece: int = 0
     more: bool = False
 
     @property
     def text(self) -> str:
-        return self.line
+        return self.line if self.fields is None or self.more else f"{self.line}  {_shown(self.fields)}"
 
 
 class StageStart(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="stage_start"):
@@ -219,6 +220,8 @@ def to_fields(record: Record, attempt: str) -> list[str | bytes | int]:
         for name, value in (("level", record.level), ("logger", record.logger), ("stage", record.stage)):
             if value is not None:
                 fields += (name, value)
+        if record.fields is not None:
+            fields += ("fields", encode(record.fields))
         return fields
     own = msgspec.to_builtins(record)
     fields = []
@@ -237,6 +240,17 @@ def from_fields(fields: Mapping[str, str]) -> tuple[str, Record]:
     for name, value in fields.items():
         own[name] = value if name in _PLAIN else msgspec.json.decode(value) if name != "attempt" else None
     return attempt, msgspec.convert(own, Record)
+
+
+def _shown(fields: Mapping[str, Any]) -> str:
+    """Key-values for people: texts without blanks as they are, all else as JSON."""
+    return " ".join(
+        f"{key}={value if isinstance(value, str) and _BARE(value) else encode(value).decode()}"
+        for key, value in fields.items()
+    )
+
+
+_BARE = re.compile(r"[^\s\"'=]+").fullmatch
 
 
 def utc(time_ns: int) -> str:

@@ -50,6 +50,7 @@ class Settings:
     flower_unauthenticated: bool = _key(False, checks.flag)
     redact: tuple[str, ...] = _key((), checks.patterns, secret=True)
     redact_env: bool = _key(True, checks.flag)
+    markers: tuple[str, ...] = _key((), checks.names("github", "buildkite", "gitlab"))
     # Known and checked, without effect in this version: see `without_effect`.
     run_dir: str | None = _key(None, checks.optional(checks.text))
     shared_run_dir: str | None = _key(None, checks.optional(checks.text))
@@ -58,7 +59,6 @@ class Settings:
     permission: str | None = _key(None, checks.optional(checks.text))
     secret_key: str | None = _key(None, checks.optional(checks.text), secret=True)
     transport: str | None = _key(None, checks.optional(checks.text), secret=True)
-    markers: Any = _key(None, lambda value: value)
     #: Whether `archive_url` was configured, which says that all who serve logs can read it.
     archive_shared: bool = False
     #: What is hidden in all that tasks print, as bytes because environment variables can be no UTF-8.
@@ -108,7 +108,7 @@ class Settings:
 
     def without_effect(self) -> list[str]:
         """The names of settings that were given but that this version does not act on."""
-        passive = ("run_dir", "shared_run_dir", "timezone", "secret_key", "markers")
+        passive = ("run_dir", "shared_run_dir", "timezone", "secret_key")
         return [f"livelog_{name}" for name in passive if getattr(self, name) is not None]
 
     @classmethod

@@ -5,22 +5,26 @@ Whatever comes out, of lines as of the attempt itself, has gone through its `Red
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.endings import Ending
-from celery_livelog.frames import END, EVENT, GAP, LOG, MASK, RAW, STREAMS, TEXT, Frame
+from celery_livelog.frames import END, EVENT, FIELDS_FOLLOW, GAP, LOG, LOG_STREAM, MASK, RAW, STREAMS, TEXT, Frame
 from celery_livelog.lines import LineSplitter
 from celery_livelog.records import End, Gap, Line, Partial, Record, RunStart, StageEvent, Trace, utc
 from celery_livelog.redact import Redactor
 from celery_livelog.runs import Run
+from celery_livelog.shipper.marked import MarkedLines, MarkedState
+from celery_livelog.shipper.markers import Markers
 from celery_livelog.shipper.redaction import Redaction, Redactions, RedactionState
+from celery_livelog.shipper.stages import Stages, StagesState
 
 _RAW = -1  # the channel of raw bytes, apart from those of threads
 #: The place of log records, each of which is whole.
-_LOGGED = (-1, -1)
+_LOGGED = (LOG_STREAM, -1)
 #: Characters of an exception that the end of a log carries; the log itself has the traceback.
 _REASON_CHARACTERS = 500
 
@@ -31,8 +35,10 @@ class LogState(msgspec.Struct, array_like=True):
     attempt: Attempt
     requeued: bool
     n: int
-    stages: list[int]
-    unfinished: list[tuple[tuple[int, int], tuple[bytes, bool, bool]]]
+    stages: StagesState
+    marked: MarkedState
+    #: Of each place, its unfinished line and the stage in which that was written.
+    unfinished: list[tuple[tuple[int, int], tuple[bytes, bool, bool], int]]
     redaction: RedactionState
     run: Run | None
 
@@ -44,6 +50,7 @@ class AttemptLog:
     :param redaction: hides what is secret in it.
     :param run: the run that somebody has begun and that it belongs to.
     :param requeued: whether Celery gives the task to the broker again when its process is killed.
+    :param markers: the dialects of the markers that make stages.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class AttemptLog:
         *,
         run: Run | None = None,
         requeued: bool = False,
+        markers: Sequence[str] = (),
     ) -> None:
         self._redaction = redaction or Redaction(Redactor())
         self._redaction.attempt(attempt)
@@ -62,23 +70,37 @@ class AttemptLog:
         self.requeued = requeued
         self.n = 0
         self._splitters: dict[tuple[int, int], LineSplitter] = {}
-        self._stages: list[int] = []
+        self._written_in: dict[tuple[int, int], int] = {}
+        self._follow_stages(markers)
+
+    def _follow_stages(self, dialects: Sequence[str], state: LogState | None = None) -> None:
+        markers = Markers(dialects)
+        self._keeps = markers.keeps
+        self._stages = Stages(marked=bool(dialects), state=state.stages if state else None)
+        marked = MarkedLines(markers, self._stages, state.marked if state else None)
+        self._marked = marked if dialects else None
 
     @classmethod
-    def resume(cls, state: LogState, redactions: Redactions) -> AttemptLog:
+    def resume(cls, state: LogState, redactions: Redactions, markers: Sequence[str] = ()) -> AttemptLog:
         """Go on from where a shipper before this one stood."""
         log = cls(state.attempt, redactions.resume(state.redaction), run=state.run, requeued=state.requeued)
-        log.n, log._stages = state.n, state.stages
-        for place, held in state.unfinished:
-            log._splitters[place] = LineSplitter()
+        log.n = state.n
+        log._follow_stages(markers, state)
+        for place, held, stage in state.unfinished:
+            log._splitters[place] = LineSplitter(keeps=log._keeps)
             log._splitters[place].resume(held)
+            log._written_in[place] = stage
         return log
 
     def state(self) -> LogState:
         """What `resume` needs."""
-        unfinished = [(place, splitter.held) for place, splitter in self._splitters.items()]
+        unfinished = [
+            (place, splitter.held, self._written_in.get(place, 0)) for place, splitter in self._splitters.items()
+        ]
+        marked = self._marked.state() if self._marked is not None else MarkedState()
         redaction = self._redaction.state()
-        return LogState(self.attempt, self.requeued, self.n, self._stages, unfinished, redaction, self.run)
+        stages = self._stages.state
+        return LogState(self.attempt, self.requeued, self.n, stages, marked, unfinished, redaction, self.run)
 
     @property
     def ended(self) -> bool:
@@ -95,19 +117,13 @@ class AttemptLog:
         if self.ended:
             return []
         if frame.kind in (TEXT, RAW):
-            place = frame.stream, _RAW if frame.kind == RAW else frame.channel
-            splitter = self._splitters.get(place)
-            if splitter is None:
-                splitter = self._splitters[place] = LineSplitter()
-            self.attempt.bytes += len(frame.payload)
-            return self._lines(place, splitter.feed(frame.payload), STREAMS[frame.stream], utc(frame.time))
+            return self._output(frame)
         if frame.kind == LOG:
             return self._log(frame)
         if frame.kind == EVENT:
-            return [self._event(frame.payload, utc(frame.time))]
+            return self._event(frame.payload, frame.time)
         if frame.kind == MASK:
-            self._redaction.hide(frame.payload)
-            self._redaction.attempt(self.attempt)
+            self._hide(frame.payload)
         if frame.kind == GAP:
             said = msgspec.json.decode(frame.payload)
             return [self.gap(said["lines"], said["reason"], frame.time)]
@@ -129,8 +145,9 @@ class AttemptLog:
         timestamp = utc(time)
         records: list[Record] = []
         for place, splitter in self._splitters.items():
-            records += self._lines(place, splitter.close(), STREAMS[place[0]], timestamp)
+            records += self._lines(place, splitter.close(), time, self._written_in.get(place, 0))
         self._splitters.clear()
+        records += [self._record(event, timestamp) for event in self._stages.finish(ending, time)]
         attempt, reason = self.attempt, self._redaction.reason(reason, _REASON_CHARACTERS)
         attempt.state, attempt.exit_code, attempt.reason, attempt.ended = state, exit_code, reason, timestamp
         if not self.silent or state != "SUCCESS" or attempt.retries or attempt.redelivered:
@@ -145,7 +162,7 @@ class AttemptLog:
                 n=self.n + 1,
                 timestamp=utc(time),
                 stream=STREAMS[place[0]],
-                line=self._redaction.preview(place, splitter.preview()),
+                line=self._redaction.preview(place, self._preview(splitter)),
                 redrawn=splitter.redrawn,
             )
             for place, splitter in self._splitters.items()
@@ -157,18 +174,46 @@ class AttemptLog:
         """Whether there is an unfinished line that has changed."""
         return any(splitter.changed for splitter in self._splitters.values())
 
-    def _lines(
+    def _output(self, frame: Frame) -> list[Record]:
+        place = frame.stream, _RAW if frame.kind == RAW else frame.channel
+        splitter = self._splitters.get(place)
+        if splitter is None:
+            splitter = self._splitters[place] = LineSplitter(keeps=self._keeps)
+        stage = self._written_in[place] = frame.stage if frame.kind == TEXT else self._stages.latest
+        self.attempt.bytes += len(frame.payload)
+        return self._lines(place, splitter.feed(frame.payload), frame.time, stage)
+
+    def _lines(self, place: tuple[int, int], lines: list[tuple[str, bool]], time: int, stage: int) -> list[Record]:
+        """Printed lines.
+
+        :param stage: that of the task's code in which they were printed, by its number there.
+        """
+        timestamp = utc(time)
+        if self._marked is None:
+            return self._numbered(place, lines, timestamp, self._stages.of(stage))
+        records: list[Record] = []
+        for found in self._marked.feed(place, lines, stage, time):
+            if isinstance(found, bytes):
+                self._hide(found)
+            elif isinstance(found, dict):
+                records.append(self._record(found, timestamp))
+            else:
+                line = [(found.text, found.more)]
+                records += self._numbered(place, line, timestamp, found.stage, found.level)
+        return records
+
+    def _numbered(
         self,
         place: tuple[int, int],
         lines: list[tuple[str, bool]],
-        stream: str,
         timestamp: str,
+        stage: int | None,
         level: str | None = None,
         logger: str | None = None,
     ) -> list[Record]:
         first = self.n + 1
         self.n += len(lines)
-        stage = self._stages[-1] if self._stages else None
+        stream = STREAMS[place[0]]
         self.attempt.lines += sum(not more for _, more in lines)
         return [
             Line(n=n, timestamp=timestamp, stream=stream, line=line, level=level, logger=logger, stage=stage, more=more)
@@ -176,24 +221,49 @@ class AttemptLog:
         ]
 
     def _log(self, frame: Frame) -> list[Record]:
-        level, logger, message = frame.payload.split(b"\0", 2)
+        level, name, message = frame.payload.split(b"\0", 2)
+        name, _, fields = name.partition(FIELDS_FOLLOW)
         self.attempt.bytes += len(message) + 1
         lines = LineSplitter().feed(message if message.endswith(b"\n") else message + b"\n")
-        name = self._redaction.text(logger.decode("utf-8", "backslashreplace"))
-        return self._lines(_LOGGED, lines, "log", utc(frame.time), level.decode("utf-8", "backslashreplace"), name)
+        logger = self._redaction.text(name.decode("utf-8", "backslashreplace"))
+        stage = self._stages.of(frame.stage)
+        shown_level = level.decode("utf-8", "backslashreplace")
+        records = self._numbered(_LOGGED, lines, utc(frame.time), stage, shown_level, logger)
+        if fields:
+            records[0] = msgspec.structs.replace(records[0], fields=self._redaction.data(msgspec.json.decode(fields)))
+        return records
 
-    def _event(self, payload: bytes, timestamp: str) -> StageEvent:
-        self.n += 1
+    def _preview(self, splitter: LineSplitter) -> str:
+        line = splitter.preview()
+        return line if self._marked is None else self._marked.preview(line)
+
+    def _hide(self, secret: bytes) -> None:
+        self._redaction.hide(secret)
+        self._redaction.attempt(self.attempt)
+
+    def _event(self, payload: bytes, time: int) -> list[Record]:
+        timestamp = utc(time)
+        records: list[Record] = []
         try:
-            event = self._redaction.event(msgspec.json.decode(payload, type=dict[str, Any]))
-            self._enter_or_leave(event["type"], event.get("stage", 0))
-            fields = {**event, "n": self.n, "timestamp": timestamp}
-            record: StageEvent = msgspec.convert(fields, StageEvent, strict=False)
+            event = msgspec.json.decode(payload, type=dict[str, Any])
+            records += [self._record(ended, timestamp) for ended in self._enter_or_leave(event, time)]
+            record = self._record(event, timestamp)
             if isinstance(record, RunStart) and self.run is None:
                 self._join(record)
         except (msgspec.MsgspecError, KeyError, RecursionError):  # values of users
             text = self._redaction.text(payload.decode("utf-8", "backslashreplace"))
+            self.n += 1
             record = Trace(n=self.n, timestamp=timestamp, event="unreadable", data=text)
+        return [*records, record]
+
+    def _record(self, event: dict[str, Any], timestamp: str) -> StageEvent:
+        """Number an event.
+
+        :raises msgspec.ValidationError: when it is none; then it has no number.
+        """
+        fields = {**self._redaction.event(event), "n": self.n + 1, "timestamp": timestamp}
+        record: StageEvent = msgspec.convert(fields, StageEvent, strict=False)
+        self.n += 1
         return record
 
     def _join(self, begun: RunStart) -> None:
@@ -201,8 +271,12 @@ class AttemptLog:
         self.run = msgspec.convert(begun, Run, from_attributes=True)
         self.attempt.run_id, self.attempt.account, self.attempt.site = begun.run_id, begun.account, begun.site
 
-    def _enter_or_leave(self, kind: str, stage: int) -> None:
+    def _enter_or_leave(self, event: dict[str, Any], time: int) -> list[dict[str, Any]]:
+        """Follow the task's code from stage to stage; give the ends of stages that end with one of these."""
+        given, kind = event.get("stage"), event["type"]
+        if not isinstance(given, int):
+            return []
+        event["stage"] = self._stages.number(given)
         if kind == "stage_start":
-            self._stages.append(stage)
-        elif kind in ("stage_complete", "stage_error") and stage in self._stages:
-            self._stages.remove(stage)
+            self._stages.enter(given)
+        return self._stages.leave(given, time) if kind in ("stage_complete", "stage_error") else []

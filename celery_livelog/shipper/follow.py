@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import time_ns
 from typing import NamedTuple
@@ -72,6 +72,7 @@ class Follower:
     :param full: whether the spool's budget is spent.
     :param closing: takes the attempts whose end others must tell.
     :param redactions: hide what is secret in what the process prints.
+    :param markers: the dialects of the markers that make stages.
     """
 
     def __init__(
@@ -82,7 +83,9 @@ class Follower:
         full: Callable[[], bool],
         closing: Closing,
         redactions: Redactions | None = None,
+        markers: Sequence[str] = (),
     ) -> None:
+        self._markers = markers
         self._redactions = redactions or Redactions(Redactor())
         self._directory = directory
         self._process = process
@@ -172,7 +175,7 @@ class Follower:
             self._running.append(slot)
             self._slots[slot] = None
             if held is not None and not self.parts.is_done(held.attempt.attempt):
-                self._slots[slot] = log = AttemptLog.resume(held, self._redactions)
+                self._slots[slot] = log = AttemptLog.resume(held, self._redactions, self._markers)
                 self.parts.current.attempts.add(log.attempt.attempt)
                 self._resumed.append(log)
 
@@ -184,7 +187,9 @@ class Follower:
         redaction = self._redactions.of(begin.mask, begin.redact)
         log = None
         if not self.parts.is_done(name):
-            log = AttemptLog(begin.attempt, redaction, run=begin.run, requeued=begin.requeued)
+            log = AttemptLog(
+                begin.attempt, redaction, run=begin.run, requeued=begin.requeued, markers=self._markers
+            )
         self._slots[frame.slot] = log
         self._running.append(frame.slot)
         if log is not None:

@@ -120,7 +120,13 @@ class Shipper:
         for process in processes(self._directory) - self._followers.keys():
             alive = lambda process=process: process_alive(self._directory, process, self._leaving)  # noqa: E731
             self._followers[process] = Follower(
-                self._directory, process, alive, self._full, self._closing, self._redactions
+                self._directory,
+                process,
+                alive,
+                self._full,
+                self._closing,
+                self._redactions,
+                self._settings.markers,
             )
 
     def _show(self, follower: Follower, shown: Shown) -> None:

@@ -98,6 +98,8 @@ class Redaction:
 
     def hide(self, secret: bytes) -> None:
         """Hide this as well, from now on."""
+        if secret in self._said.secrets:
+            return
         if self._redactor is self._given:
             self._redactor = self._redactor.copy()
         self._redactor.add([secret])
@@ -159,6 +161,10 @@ class Redaction:
         if not self._active:
             return event
         return {name: self._field(name, value) for name, value in event.items()}
+
+    def data(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Key-values of any kind."""
+        return self._dict(data) if self._active else data
 
     def _field(self, name: str, value: Any) -> Any:
         if name in _ANYTHING:
