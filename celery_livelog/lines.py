@@ -24,7 +24,7 @@ class LineSplitter:
     :param keeps: says of what is drawn over whether it stays all the same: it stands before the line, with its ``\r``.
     """
 
-    __slots__ = ("_at_start", "_kept", "_keeps", "_limit", "_parts", "_redrawn", "_size", "changed")
+    __slots__ = ("_at_start", "_keeps", "_kept", "_limit", "_parts", "_redrawn", "_size", "changed")
 
     def __init__(self, limit: int = WHOLE_LINE, keeps: Callable[[bytes], object] | None = None) -> None:
         self._keeps = keeps

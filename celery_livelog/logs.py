@@ -1,11 +1,14 @@
-"""Log records of tasks, on their way from `logging` to the journal: once each, with level, logger and traceback."""
+"""Log records of tasks, on their way from `logging` to the journal: once each, with all that belongs to them."""
 
 from __future__ import annotations
 
 import logging
 import reprlib
+from typing import Any
 
+from celery_livelog.events import encoded
 from celery_livelog.interrupts import is_interrupt
+from celery_livelog.log_fields import Rendered, of_record, of_structlog
 from celery_livelog.writer import AttemptWriter, current
 
 #: The logger through which Celery's stand-in for stdout sends what is printed to the console.
@@ -34,11 +37,27 @@ class LogHandler(logging.Handler):
 
 def _take(writer: AttemptWriter, record: logging.LogRecord) -> None:
     try:
-        writer.log(record.levelname, str(record.name), _text(record))
+        text, fields = _parts(record)
+        writer.log(record.levelname, str(record.name), text, encoded(fields) if fields else b"")
     except (MemoryError, RecursionError) as error:
         if is_interrupt(error):
             raise
         writer.lost += 1  # ours: without us there was room
+
+
+def _parts(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    """The text of a record and its key-values."""
+    try:
+        if isinstance(record.msg, Rendered):
+            return record.msg.message, record.msg.fields
+        if isinstance(record.msg, dict) and hasattr(record, "_logger") and hasattr(record, "_name"):
+            return of_structlog(record.msg)
+        fields = of_record(record)
+    except Exception as error:
+        if isinstance(error, RecursionError) or is_interrupt(error):
+            raise
+        fields = {}  # another thread has changed what it was given
+    return _text(record), fields
 
 
 def _text(record: logging.LogRecord) -> str:

@@ -45,7 +45,8 @@ def _look() -> None:
     global _looking
     idle = 0
     while idle < _IDLE_LOOKS:
-        time.sleep(SECONDS)  # by its module: gevent puts its own there
+        # An event to wait for has a lock. By its module, since gevent puts its own there.
+        time.sleep(SECONDS)  # noqa: TID251
         idle = 0 if _held else idle + 1
         for held in list(_held):
             _held.pop(held, None)  # first: what is held back from now on is noted anew

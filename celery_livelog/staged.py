@@ -87,7 +87,7 @@ def _generator(function: Callable[..., Any], new: Callable[[], Stage]) -> Callab
                     item = step(given)
                 try:
                     step, given = generator.send, (yield item)
-                except BaseException as error:  # also GeneratorExit, which is how it is closed
+                except BaseException as error:  # noqa: BLE001 - goes in there; also GeneratorExit, by which it is closed
                     _hide_this_frame(error)
                     step, given = generator.throw, error
         except StopIteration as stop:
@@ -114,7 +114,7 @@ def _async_generator(function: Callable[..., Any], new: Callable[[], Stage]) -> 
                     item = await step(given)
                 try:
                     step, given = generator.asend, (yield item)
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001 - see `_generator`
                     _hide_this_frame(error)
                     step, given = generator.athrow, error
         except StopAsyncIteration:

@@ -1,4 +1,4 @@
-"""Threads, executors and greenlets that a task starts belong to it, to the run and to the stage in which it starts them.
+"""Threads, executors and greenlets that a task starts belong to it, and to the run and stage in which it starts them.
 
 They carry nothing else of its context.
 """

@@ -115,6 +115,8 @@ class AttemptWriter:
         :param fields: its key-values as a JSON object, if it has some.
         """
         head = _encoded(f"{level}\0{logger}")
+        if fields:
+            head = head.replace(FIELDS_FOLLOW, b"")
         for start in range(0, len(message) or 1, _LOG_CHARACTERS):
             part = message[start : start + _LOG_CHARACTERS]
             with_fields = FIELDS_FOLLOW + fields if fields and not start else b""

@@ -12,19 +12,19 @@ import msgspec
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.endings import Ending
-from celery_livelog.frames import END, EVENT, FIELDS_FOLLOW, GAP, LOG, LOG_STREAM, MASK, RAW, STREAMS, TEXT, Frame
-from celery_livelog.lines import LineSplitter
+from celery_livelog.frames import END, EVENT, GAP, LOG, LOG_STREAM, MASK, RAW, STREAMS, TEXT, Frame
 from celery_livelog.records import End, Gap, Line, Partial, Record, RunStart, StageEvent, Trace, utc
 from celery_livelog.redact import Redactor
 from celery_livelog.runs import Run
+from celery_livelog.shipper import logged
 from celery_livelog.shipper.marked import MarkedLines, MarkedState
 from celery_livelog.shipper.markers import Markers
 from celery_livelog.shipper.redaction import Redaction, Redactions, RedactionState
+from celery_livelog.shipper.splitting import RAW_CHANNEL, Lines, Place, Splitting, SplittingState
 from celery_livelog.shipper.stages import Stages, StagesState
 
-_RAW = -1  # the channel of raw bytes, apart from those of threads
 #: The place of log records, each of which is whole.
-_LOGGED = (LOG_STREAM, -1)
+_LOGGED: Place = (LOG_STREAM, -1)
 #: Characters of an exception that the end of a log carries; the log itself has the traceback.
 _REASON_CHARACTERS = 500
 
@@ -37,8 +37,7 @@ class LogState(msgspec.Struct, array_like=True):
     n: int
     stages: StagesState
     marked: MarkedState
-    #: Of each place, its unfinished line and the stage in which that was written.
-    unfinished: list[tuple[tuple[int, int], tuple[bytes, bool, bool], int]]
+    unfinished: SplittingState
     redaction: RedactionState
     run: Run | None
 
@@ -69,37 +68,28 @@ class AttemptLog:
         self.run = None if run is None else self._redaction.run(run)
         self.requeued = requeued
         self.n = 0
-        self._splitters: dict[tuple[int, int], LineSplitter] = {}
-        self._written_in: dict[tuple[int, int], int] = {}
-        self._follow_stages(markers)
-
-    def _follow_stages(self, dialects: Sequence[str], state: LogState | None = None) -> None:
-        markers = Markers(dialects)
-        self._keeps = markers.keeps
-        self._stages = Stages(marked=bool(dialects), state=state.stages if state else None)
-        marked = MarkedLines(markers, self._stages, state.marked if state else None)
-        self._marked = marked if dialects else None
+        self._begin(markers)
 
     @classmethod
     def resume(cls, state: LogState, redactions: Redactions, markers: Sequence[str] = ()) -> AttemptLog:
         """Go on from where a shipper before this one stood."""
         log = cls(state.attempt, redactions.resume(state.redaction), run=state.run, requeued=state.requeued)
         log.n = state.n
-        log._follow_stages(markers, state)
-        for place, held, stage in state.unfinished:
-            log._splitters[place] = LineSplitter(keeps=log._keeps)
-            log._splitters[place].resume(held)
-            log._written_in[place] = stage
+        log._begin(markers, state)
         return log
+
+    def _begin(self, dialects: Sequence[str], state: LogState | None = None) -> None:
+        """Begin to split and to follow stages, or go on from a state."""
+        markers = Markers(dialects)
+        self._stages = Stages(marked=bool(dialects), state=state.stages if state else None)
+        marked = MarkedLines(markers, self._stages, state.marked if state else None)
+        self._marked = marked if dialects else None
+        self._splitting = Splitting(markers.keeps, state.unfinished if state else None)
 
     def state(self) -> LogState:
         """What `resume` needs."""
-        unfinished = [
-            (place, splitter.held, self._written_in.get(place, 0)) for place, splitter in self._splitters.items()
-        ]
         marked = self._marked.state() if self._marked is not None else MarkedState()
-        redaction = self._redaction.state()
-        stages = self._stages.state
+        stages, unfinished, redaction = self._stages.state, self._splitting.state(), self._redaction.state()
         return LogState(self.attempt, self.requeued, self.n, stages, marked, unfinished, redaction, self.run)
 
     @property
@@ -144,9 +134,8 @@ class AttemptLog:
         state, exit_code, reason = ending.state, ending.exit_code, ending.reason
         timestamp = utc(time)
         records: list[Record] = []
-        for place, splitter in self._splitters.items():
-            records += self._lines(place, splitter.close(), time, self._written_in.get(place, 0))
-        self._splitters.clear()
+        for place, lines, stage in self._splitting.close():
+            records += self._lines(place, lines, time, stage)
         records += [self._record(event, timestamp) for event in self._stages.finish(ending, time)]
         attempt, reason = self.attempt, self._redaction.reason(reason, _REASON_CHARACTERS)
         attempt.state, attempt.exit_code, attempt.reason, attempt.ended = state, exit_code, reason, timestamp
@@ -162,28 +151,25 @@ class AttemptLog:
                 n=self.n + 1,
                 timestamp=utc(time),
                 stream=STREAMS[place[0]],
-                line=self._redaction.preview(place, self._preview(splitter)),
-                redrawn=splitter.redrawn,
+                line=self._redaction.preview(place, line if self._marked is None else self._marked.preview(line)),
+                redrawn=redrawn,
             )
-            for place, splitter in self._splitters.items()
-            if splitter.changed
+            for place, line, redrawn in self._splitting.changed()
         ]
 
     @property
     def unfinished(self) -> bool:
         """Whether there is an unfinished line that has changed."""
-        return any(splitter.changed for splitter in self._splitters.values())
+        return self._splitting.unfinished
 
     def _output(self, frame: Frame) -> list[Record]:
-        place = frame.stream, _RAW if frame.kind == RAW else frame.channel
-        splitter = self._splitters.get(place)
-        if splitter is None:
-            splitter = self._splitters[place] = LineSplitter(keeps=self._keeps)
-        stage = self._written_in[place] = frame.stage if frame.kind == TEXT else self._stages.latest
+        raw = frame.kind == RAW
+        place = frame.stream, RAW_CHANNEL if raw else frame.channel
+        stage = self._stages.latest if raw else frame.stage
         self.attempt.bytes += len(frame.payload)
-        return self._lines(place, splitter.feed(frame.payload), frame.time, stage)
+        return self._lines(place, self._splitting.feed(place, frame.payload, stage), frame.time, stage)
 
-    def _lines(self, place: tuple[int, int], lines: list[tuple[str, bool]], time: int, stage: int) -> list[Record]:
+    def _lines(self, place: Place, lines: Lines, time: int, stage: int) -> list[Record]:
         """Printed lines.
 
         :param stage: that of the task's code in which they were printed, by its number there.
@@ -204,8 +190,8 @@ class AttemptLog:
 
     def _numbered(
         self,
-        place: tuple[int, int],
-        lines: list[tuple[str, bool]],
+        place: Place,
+        lines: Lines,
         timestamp: str,
         stage: int | None,
         level: str | None = None,
@@ -221,21 +207,13 @@ class AttemptLog:
         ]
 
     def _log(self, frame: Frame) -> list[Record]:
-        level, name, message = frame.payload.split(b"\0", 2)
-        name, _, fields = name.partition(FIELDS_FOLLOW)
-        self.attempt.bytes += len(message) + 1
-        lines = LineSplitter().feed(message if message.endswith(b"\n") else message + b"\n")
-        logger = self._redaction.text(name.decode("utf-8", "backslashreplace"))
-        stage = self._stages.of(frame.stage)
-        shown_level = level.decode("utf-8", "backslashreplace")
-        records = self._numbered(_LOGGED, lines, utc(frame.time), stage, shown_level, logger)
-        if fields:
-            records[0] = msgspec.structs.replace(records[0], fields=self._redaction.data(msgspec.json.decode(fields)))
+        said = logged.read(frame.payload)
+        self.attempt.bytes += said.bytes
+        stage, logger = self._stages.of(frame.stage), self._redaction.text(said.logger)
+        records = self._numbered(_LOGGED, said.lines, utc(frame.time), stage, said.level, logger)
+        if said.fields:
+            records[0] = msgspec.structs.replace(records[0], fields=self._redaction.data(said.fields))
         return records
-
-    def _preview(self, splitter: LineSplitter) -> str:
-        line = splitter.preview()
-        return line if self._marked is None else self._marked.preview(line)
 
     def _hide(self, secret: bytes) -> None:
         self._redaction.hide(secret)

@@ -187,9 +187,7 @@ class Follower:
         redaction = self._redactions.of(begin.mask, begin.redact)
         log = None
         if not self.parts.is_done(name):
-            log = AttemptLog(
-                begin.attempt, redaction, run=begin.run, requeued=begin.requeued, markers=self._markers
-            )
+            log = AttemptLog(begin.attempt, redaction, run=begin.run, requeued=begin.requeued, markers=self._markers)
         self._slots[frame.slot] = log
         self._running.append(frame.slot)
         if log is not None:

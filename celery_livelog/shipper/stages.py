@@ -61,7 +61,7 @@ class Stages:
         return self.state.numbers[given]
 
     def of(self, given: int) -> int | None:
-        """The number of the stage that a line belongs to which was written in a stage of the task's code, or in none."""
+        """The number of the stage of a line that was written in a stage of the task's code, or in none."""
         inner = self.state.marked.get(given)
         if inner:
             return inner[-1].number

@@ -32,8 +32,8 @@ def frame(kind: int, payload: bytes | dict[str, Any], stream: int = 0, channel: 
     return Frame(kind, stream, 1, channel, time, 0, 0, data)
 
 
-def text(data: bytes, stream: int = STDOUT, channel: int = 0, time: int = SECOND) -> Frame:
-    return frame(TEXT, data, stream, channel, time)
+def text(data: bytes, stream: int = STDOUT, channel: int = 0, time: int = SECOND, stage: int = 0) -> Frame:
+    return frame(TEXT, data, stream, channel, time)._replace(stage=stage)
 
 
 def gap(count: int) -> Frame:
@@ -181,21 +181,40 @@ def test_a_gap_takes_the_numbers_of_what_is_missing() -> None:
     assert [record.n for record in found] == [1, 2, 3, 18, 19, 20]
 
 
-def test_lines_have_the_stage_that_runs() -> None:
-    """The innermost stage that has not ended, also when stages end in another order than they began."""
+def test_lines_have_the_stage_in_which_they_were_written() -> None:
+    """It comes with them, so that stages of several threads may begin and end in any order."""
     found = feed(
         text(b"none\n"),
         event("stage_start", 1),
-        text(b"in 1\n"),
+        text(b"in 1\n", stage=1),
         event("stage_start", 2),
-        logged(b"in 2"),
+        logged(b"in 2")._replace(stage=2),
+        text(b"in 1\n", stage=1),
         event("stage_complete", 1, elapsed=1.0),
-        text(b"in 2\n"),
+        text(b"in 2, ", STDERR, stage=2),
         event("stage_error", 2, elapsed=1.0, error="no"),
         text(b"none\n"),
+        end(),
     )
     assert [(record.line, record.stage) for record in found if isinstance(record, Line)] == [
-        ("none", None), ("in 1", 1), ("in 2", 2), ("in 2", 2), ("none", None),
+        ("none", None), ("in 1", 1), ("in 2", 2), ("in 1", 1), ("none", None), ("in 2, ", 2),
+    ]  # fmt: skip
+
+
+def test_subprocesses_print_in_the_stage_that_was_begun_last() -> None:
+    """Of raw bytes nobody knows who has written them: they belong to the last one that is open."""
+    found = feed(
+        frame(RAW, b"none\n", STDOUT),
+        event("stage_start", 1),
+        event("stage_start", 2),
+        frame(RAW, b"in 2\n", STDOUT),
+        event("stage_complete", 2, elapsed=1.0),
+        frame(RAW, b"in 1\n", STDERR),
+        event("stage_complete", 1, elapsed=1.0),
+        frame(RAW, b"none\n", STDOUT),
+    )
+    assert [(record.line, record.stage) for record in found if isinstance(record, Line)] == [
+        ("none", None), ("in 2", 2), ("in 1", 1), ("none", None),
     ]  # fmt: skip
 
 

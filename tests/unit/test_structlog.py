@@ -58,7 +58,7 @@ def capture(directory: Path, code: str) -> tuple[list[tuple[str, str | None, str
     begun = msgspec.json.decode(begin.payload)
     log = AttemptLog(msgspec.convert(begun["attempt"], Attempt))
     records = [record for frame in frames for record in log.feed(frame)]
-    found = [(r.stream, r.level, r.logger, r.line) for r in records if isinstance(r, Line)]
+    found = [(r.stream, r.level, r.logger, r.text) for r in records if isinstance(r, Line)]
     for stream, raw in (begun["raw"] or {}).items():
         found += [(f"raw {stream}", None, None, line) for line in Path(raw).read_text().splitlines()]
         Path(raw).unlink()
@@ -87,9 +87,10 @@ capture(task, descriptors={descriptors})
     )
     assert found == [
         ("stdout", None, None, "before it"),
-        ("log", "INFO", "structlog", "event='hello' number=5"),
+        ("log", "INFO", "structlog", "hello  number=5"),
         ("stdout", None, None, "between"),
-        ("log", "WARNING", "structlog", r"event='two\nlines'"),
+        ("log", "WARNING", "structlog", "two"),
+        ("log", "WARNING", "structlog", "lines"),
         ("stdout", None, None, ""),
         ("stdout", None, None, "after"),
     ]
@@ -147,6 +148,91 @@ capture(task)
     assert shown.splitlines() == lines
 
 
+def test_key_values_are_fields(tmp_path: Path) -> None:
+    """They are data of the record, of any kind, whatever the renderer makes of them; the message is the event."""
+    found, _ = capture(
+        tmp_path,
+        """
+class Odd:
+    def __repr__(self):
+        raise RuntimeError
+
+def task():
+    log = structlog.get_logger().bind(user="u 1")
+    log.info("paid", amount=12.5, items=["a", {"b": None}], when=float("nan"), odd=Odd())
+    log.info("x" * 10, **{"y" * 100_000: "z" * 2_000_000})
+    log.info(None)
+
+configure(None, structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso"),
+    renderer=lambda logger, method, event: str(event.pop("event", None)))
+capture(task)
+""",
+    )
+    (_, _, _, paid), (_, _, _, large), (_, _, _, bare) = found
+    assert paid == 'paid  user="u 1" amount=12.5 items=["a",{"b":null}] when=nan odd=<Odd>'
+    assert large.startswith("xxxxxxxxxx  user=")
+    assert len(large) < 200_000
+    assert bare == '  user="u 1"'
+
+
+@pytest.mark.parametrize(
+    "last", ["structlog.stdlib.ProcessorFormatter.wrap_for_formatter", "structlog.stdlib.render_to_log_kwargs"]
+)
+def test_key_values_through_logging(tmp_path: Path, last: str) -> None:
+    """The two ways in which structlog leaves the rendering to `logging` need nothing of ours."""
+    found, _ = capture(
+        tmp_path,
+        f"""
+def before():
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    structlog.configure(
+        processors=[structlog.stdlib.add_log_level, structlog.processors.StackInfoRenderer(), {last}],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+def task():
+    structlog.get_logger("my.module").info("paid", amount=5)
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        structlog.get_logger("my.module").exception("failed", at="here")
+
+capture(task, before=before)
+""",
+    )
+    assert found[0][1:3] == ("INFO", "my.module")
+    assert found[0][3].startswith("paid  ")
+    assert "amount=5" in found[0][3]
+    assert "at=here" in found[1][3]
+    assert found[-1][3] == "ZeroDivisionError: division by zero"
+
+
+def test_extra_of_logging(tmp_path: Path) -> None:
+    """What a log record is given as `extra` are its fields. Nobody's code runs for it: objects show their type."""
+    found, _ = capture(
+        tmp_path,
+        """
+from decimal import Decimal
+
+class Query:
+    def __repr__(self):
+        raise SystemExit("asks a database")
+
+    __str__ = __repr__
+
+def task():
+    logger = logging.getLogger("mine")
+    logger.warning("plain %s", 1)
+    logger.warning("paid", extra={"amount": Decimal("1.50"), "query": Query(), "to": {"ids": (1, 2)}})
+
+logging.basicConfig(stream=open(os.devnull, "w"))
+capture(task)
+""",
+    )
+    assert [line for _, _, _, line in found] == ["plain 1", 'paid  amount=1.50 query=<Query> to={"ids":[1,2]}']
+
+
 def test_through_logging(tmp_path: Path) -> None:
     """An event that goes to `logging` is a log record, with our renderer as without it, and is taken once."""
     found, _ = capture(
@@ -155,7 +241,7 @@ def test_through_logging(tmp_path: Path) -> None:
 def task():
     structlog.get_logger("my.module").info("plain")
     configure(structlog.stdlib.LoggerFactory(), structlog.stdlib.add_logger_name)
-    structlog.get_logger("my.module").error("with ours")
+    structlog.get_logger("my.module").error("with ours", number=5)
 
 def before():
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -170,7 +256,7 @@ capture(task, before=before)
     )
     assert found == [
         ("log", "INFO", "my.module", "event='plain' level='info'"),
-        ("log", "ERROR", "my.module", "event='with ours' logger='my.module'"),
+        ("log", "ERROR", "my.module", "with ours  number=5"),
     ]
 
 
@@ -185,7 +271,7 @@ configure(structlog.{factory}(sys.stderr))
 capture(lambda: structlog.get_logger().info("hello"), descriptors={descriptors})
 """,
     )
-    as_output, as_event = ("raw stderr", None, None, "event='hello'"), ("log", "INFO", "structlog", "event='hello'")
+    as_output, as_event = ("raw stderr", None, None, "event='hello'"), ("log", "INFO", "structlog", "hello")
     assert found == [as_output if descriptors else as_event]
 
 
@@ -199,7 +285,7 @@ configure(structlog.PrintLoggerFactory(file))
 capture(lambda: structlog.get_logger().info("hello"))
 """,
     )
-    assert found == [("log", "INFO", "structlog", "event='hello'")]
+    assert found == [("log", "INFO", "structlog", "hello")]
     assert (tmp_path / "events").read_text() == "event='hello'\n"
     assert shown == ""
 
@@ -260,5 +346,5 @@ def test_without_tee(tmp_path: Path) -> None:
     found, shown = capture(
         tmp_path, "configure()\ncapture(lambda: structlog.get_logger().info('hello'), descriptors=True, tee=False)"
     )
-    assert found == [("log", "INFO", "structlog", "event='hello'")]
+    assert found == [("log", "INFO", "structlog", "hello")]
     assert shown == ""
