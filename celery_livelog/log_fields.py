@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from celery_livelog.errors import said
-from celery_livelog.events import shown
+from celery_livelog.events import encoded, shown
 
 _RECORD = logging.makeLogRecord({}).__dict__
 #: What formatters leave in a record, Celery's own too, is no field.
@@ -25,6 +25,8 @@ _LINES = ("exception", "stack")
 #: Their text is short, and making it runs nobody's code.
 _TEXTUAL = (date, time, timedelta, UUID, Decimal, PurePath, Enum)
 _DEEPEST = 5
+#: Bytes of all key-values of an event together; see `events.encoded`.
+_LARGEST = 64 * 1024
 _FORMATTER = logging.Formatter()
 
 
@@ -40,6 +42,11 @@ class Rendered(str):
 
     message: str
     fields: dict[str, Any]
+
+
+def as_json(fields: dict[str, Any]) -> bytes:
+    """Key-values for `AttemptWriter.log`."""
+    return encoded(fields, _LARGEST) if fields else b""
 
 
 def of_structlog(event: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

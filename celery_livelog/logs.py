@@ -6,9 +6,8 @@ import logging
 import reprlib
 from typing import Any
 
-from celery_livelog.events import encoded
 from celery_livelog.interrupts import is_interrupt
-from celery_livelog.log_fields import Rendered, of_record, of_structlog
+from celery_livelog.log_fields import Rendered, as_json, of_record, of_structlog
 from celery_livelog.writer import AttemptWriter, current
 
 #: The logger through which Celery's stand-in for stdout sends what is printed to the console.
@@ -38,7 +37,7 @@ class LogHandler(logging.Handler):
 def _take(writer: AttemptWriter, record: logging.LogRecord) -> None:
     try:
         text, fields = _parts(record)
-        writer.log(record.levelname, str(record.name), text, encoded(fields) if fields else b"")
+        writer.log(record.levelname, str(record.name), text, as_json(fields))
     except (MemoryError, RecursionError) as error:
         if is_interrupt(error):
             raise

@@ -21,9 +21,8 @@ from typing import Any
 import structlog
 
 from celery_livelog.capture import Logged, Tee
-from celery_livelog.events import encoded
 from celery_livelog.frames import STDERR, STDOUT
-from celery_livelog.log_fields import Rendered, of_structlog
+from celery_livelog.log_fields import Rendered, as_json, of_structlog
 from celery_livelog.writer import AttemptWriter, current
 
 #: What structlog calls levels that `logging` calls otherwise.
@@ -63,7 +62,7 @@ class LivelogRenderer:
         message, fields = of_structlog(given)
         if isinstance(logger, logging.Logger):
             return Rendered(text, message, fields)
-        writer.log(_LEVELS.get(level, level.upper()), name, message, encoded(fields) if fields else b"")
+        writer.log(_LEVELS.get(level, level.upper()), name, message, as_json(fields))
         return Logged(text)
 
 

@@ -17,29 +17,17 @@ from celery_livelog.records import End, Gap, Line, Partial, Record, RunStart, St
 from celery_livelog.redact import Redactor
 from celery_livelog.runs import Run
 from celery_livelog.shipper import logged
+from celery_livelog.shipper.log_state import LogState
 from celery_livelog.shipper.marked import MarkedLines, MarkedState
 from celery_livelog.shipper.markers import Markers
-from celery_livelog.shipper.redaction import Redaction, Redactions, RedactionState
-from celery_livelog.shipper.splitting import RAW_CHANNEL, Lines, Place, Splitting, SplittingState
-from celery_livelog.shipper.stages import Stages, StagesState
+from celery_livelog.shipper.redaction import Redaction, Redactions
+from celery_livelog.shipper.splitting import RAW_CHANNEL, Lines, Place, Splitting
+from celery_livelog.shipper.stages import Stages
 
 #: The place of log records, each of which is whole.
 _LOGGED: Place = (LOG_STREAM, -1)
 #: Characters of an exception that the end of a log carries; the log itself has the traceback.
 _REASON_CHARACTERS = 500
-
-
-class LogState(msgspec.Struct, array_like=True):
-    """Where an attempt's log stands, so that another shipper can go on from there."""
-
-    attempt: Attempt
-    requeued: bool
-    n: int
-    stages: StagesState
-    marked: MarkedState
-    unfinished: SplittingState
-    redaction: RedactionState
-    run: Run | None
 
 
 class AttemptLog:
@@ -176,7 +164,7 @@ class AttemptLog:
         """
         timestamp = utc(time)
         if self._marked is None:
-            return self._numbered(place, lines, timestamp, self._stages.of(stage))
+            return self._numbered(place, lines, timestamp, stage or None)
         records: list[Record] = []
         for found in self._marked.feed(place, lines, stage, time):
             if isinstance(found, bytes):

@@ -17,9 +17,10 @@ from celery_livelog.frames import BEGIN, END, RAW, WORD, Frame
 from celery_livelog.records import Record
 from celery_livelog.redact import Redactor
 from celery_livelog.runs import Run
-from celery_livelog.shipper.attempt import AttemptLog, LogState
+from celery_livelog.shipper.attempt import AttemptLog
 from celery_livelog.shipper.closing import Closing
 from celery_livelog.shipper.copies import NEW
+from celery_livelog.shipper.log_state import LogState
 from celery_livelog.shipper.memory import resident
 from celery_livelog.shipper.parts import Part, Parts
 from celery_livelog.shipper.raw import RawFiles, RawState

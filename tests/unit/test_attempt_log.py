@@ -15,7 +15,8 @@ from celery_livelog.frames import END, EVENT, GAP, LOG, LOG_STREAM, MASK, RAW, S
 from celery_livelog.lines import WHOLE_LINE
 from celery_livelog.records import End, Gap, Line, Record, StageStart, Trace, encode
 from celery_livelog.redact import Redactor
-from celery_livelog.shipper.attempt import AttemptLog, LogState
+from celery_livelog.shipper.attempt import AttemptLog
+from celery_livelog.shipper.log_state import LogState
 from celery_livelog.shipper.redaction import Redactions
 from tests.unit.journals import lines, skipped
 

@@ -16,7 +16,8 @@ from celery_livelog.frames import END, EVENT, RAW, STDERR, STDOUT, TEXT, Frame
 from celery_livelog.lines import WHOLE_LINE
 from celery_livelog.records import End, Line, Record, StageComplete, StageError, StageStart, encode
 from celery_livelog.redact import Redactor
-from celery_livelog.shipper.attempt import AttemptLog, LogState
+from celery_livelog.shipper.attempt import AttemptLog
+from celery_livelog.shipper.log_state import LogState
 from celery_livelog.shipper.redaction import Redactions
 
 SECOND = 1_000_000_000

@@ -29,7 +29,7 @@ export function extend(made, piece, length) {
 }
 
 const KINDS = {
-  log_line: (record) => [streamOf(record), [...origin(record), ...shortened(record.line)]],
+  log_line: (record) => [streamOf(record), [...origin(record), ...shortened(record.line), ...fieldsOf(record)]],
   partial: (record) => [`partial ll-${record.stream}`, [render(record.line.slice(-LONGEST))]],
   stage_start: ({ stage, name, pending }) => [
     "stage ll-stage-start",
@@ -77,6 +77,16 @@ function origin({ level, logger }) {
     ...(logger ? [element("span", "ll-logger", logger), " "] : []),
   ];
 }
+
+function fieldsOf({ fields, more }) {
+  if (more) return []; // more of its text follows
+  return Object.entries(fields ?? {}).flatMap(([key, value]) => [
+    " ",
+    element("span", "ll-field", element("span", "ll-key", `${key}=`), ...shortened(shown(value))),
+  ]);
+}
+
+const shown = (value) => (typeof value === "string" && /^[^\s"'=]+$/.test(value) ? value : JSON.stringify(value));
 
 function shortened(text, before = 0) {
   const left = before + text.length - LONGEST;
