@@ -16,6 +16,7 @@ from celery_livelog.lines import LineSplitter
 from celery_livelog.records import End, Gap, Line, Partial, Record, RunStart, StageEvent, Trace, utc
 from celery_livelog.redact import Redactor
 from celery_livelog.runs import Run
+from celery_livelog.shipper.projection import Projection, ProjectionState
 from celery_livelog.shipper.redaction import Redaction, Redactions, RedactionState
 
 _RAW = -1  # the channel of raw bytes, apart from those of threads
@@ -35,6 +36,7 @@ class LogState(msgspec.Struct, array_like=True):
     unfinished: list[tuple[tuple[int, int], tuple[bytes, bool, bool]]]
     redaction: RedactionState
     run: Run | None
+    projection: ProjectionState | None = None
 
 
 class AttemptLog:
@@ -63,12 +65,16 @@ class AttemptLog:
         self.n = 0
         self._splitters: dict[tuple[int, int], LineSplitter] = {}
         self._stages: list[int] = []
+        #: What its events say of its run and stages.
+        self.projection = Projection(attempt, self.run)
 
     @classmethod
     def resume(cls, state: LogState, redactions: Redactions) -> AttemptLog:
         """Go on from where a shipper before this one stood."""
         log = cls(state.attempt, redactions.resume(state.redaction), run=state.run, requeued=state.requeued)
         log.n, log._stages = state.n, state.stages
+        if state.projection is not None:
+            log.projection.resume(state.projection)
         for place, held in state.unfinished:
             log._splitters[place] = LineSplitter()
             log._splitters[place].resume(held)
@@ -78,7 +84,8 @@ class AttemptLog:
         """What `resume` needs."""
         unfinished = [(place, splitter.held) for place, splitter in self._splitters.items()]
         redaction = self._redaction.state()
-        return LogState(self.attempt, self.requeued, self.n, self._stages, unfinished, redaction, self.run)
+        projection = self.projection.state()
+        return LogState(self.attempt, self.requeued, self.n, self._stages, unfinished, redaction, self.run, projection)
 
     @property
     def ended(self) -> bool:
@@ -136,6 +143,7 @@ class AttemptLog:
         if not self.silent or state != "SUCCESS" or attempt.retries or attempt.redelivered:
             self.n += 1
             records.append(End(n=self.n, timestamp=timestamp, state=state, exit_code=exit_code, reason=reason))
+        self.projection.end(self.n)
         return records
 
     def previews(self, time: int) -> list[Partial]:
@@ -191,6 +199,7 @@ class AttemptLog:
             record: StageEvent = msgspec.convert(fields, StageEvent, strict=False)
             if isinstance(record, RunStart) and self.run is None:
                 self._join(record)
+            self.projection.feed(record)
         except (msgspec.MsgspecError, KeyError, RecursionError):  # values of users
             text = self._redaction.text(payload.decode("utf-8", "backslashreplace"))
             record = Trace(n=self.n, timestamp=timestamp, event="unreadable", data=text)
