@@ -17,7 +17,7 @@ import msgspec
 from celery_livelog.errors import said
 from celery_livelog.events import shown, write
 from celery_livelog.records import utc
-from celery_livelog.runs import HEADER, Run, from_header, new_run_id, of_canvas
+from celery_livelog.runs import HEADER, LONGEST, Run, from_header, new_run_id, of_canvas
 from celery_livelog.writer import AttemptWriter, current
 
 current_run: ContextVar[Run | None] = ContextVar("livelog_run", default=None)
@@ -27,7 +27,8 @@ class run:  # noqa: N801 - reads as a statement, ``with run(account="a1"):``
     """A pipeline or workflow: ``with run(account="a1", site="s7", name="nightly") as r:``.
 
     All tasks that are sent within belong to it, and all that these send, through chains, groups, chords, retries and
-    ``replace``. In a task, its stages and how it ends belong to it too. What is not text is taken as such.
+    ``replace``. In a task, its stages and how it ends belong to it too. What is not text is taken as text, and of each
+    text the first 200 characters.
 
     :param run_id: its id; one like ``run_20240620_163055_3f2a90`` is made unless given.
     :param name: what people call it.
@@ -39,11 +40,11 @@ class run:  # noqa: N801 - reads as a statement, ``with run(account="a1"):``
         started = time_ns()
         made = new_run_id(datetime.fromtimestamp(started // 1_000_000_000, timezone.utc), secrets.token_hex(3))
         self._run = Run(
-            run_id=shown(run_id) or made,
-            name=shown(name),
-            account=shown(account),
-            site=shown(site),
-            fields={field: shown(value) for field, value in fields.items()},
+            run_id=_text(run_id) or made,
+            name=_text(name),
+            account=_text(account),
+            site=_text(site),
+            fields={field[:LONGEST]: _text(value) for field, value in fields.items()},
             started=utc(started),
         )
         self._entered: list[tuple[Token[Run | None], AttemptWriter | None, float]] = []
@@ -84,3 +85,7 @@ def take_along(headers: dict[str, Any]) -> None:
     run = current_run.get()
     if run is not None and HEADER not in headers:
         headers[HEADER] = msgspec.to_builtins(run)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else shown(value)[:LONGEST].encode("utf-8", "backslashreplace").decode()

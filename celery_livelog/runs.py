@@ -10,8 +10,8 @@ import msgspec
 
 #: The message header by which a run travels from task to task.
 HEADER = "livelog_run"
-#: Characters of an id or a text that somebody else's message may give us.
-_LONGEST = 200
+#: Characters of each text of a run: it is in every message.
+LONGEST = 200
 
 
 class Run(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -97,7 +97,7 @@ def from_header(header: Any) -> Run | None:
     except msgspec.ValidationError:
         return None
     texts = (run.run_id, run.name, run.account, run.site, run.started, *run.fields, *run.fields.values())
-    return run if run.run_id and all(len(text) <= _LONGEST for text in texts) else None
+    return run if run.run_id and all(len(text) <= LONGEST for text in texts) else None
 
 
 def of_canvas(task_id: str, root_id: str, group_id: str, chain: Any) -> Run:

@@ -55,8 +55,8 @@ class Site:
 
     def _open(self, **settings: Any) -> None:
         directory = self.directory
-        self.broker = self._launch(Valkey(directory, name="broker"))
-        self.live = self._launch(Valkey(directory, OPTIONS, name="live"))
+        self.broker = self.launch(Valkey(directory, name="broker"))
+        self.live = self.launch(Valkey(directory, OPTIONS, name="live"))
         self.proxy = Proxy(self.live.port)
         self._ends.callback(self.proxy.close)
         self.keys = KeyWatcher(self.live)
@@ -67,7 +67,7 @@ class Site:
 
     def start_worker(self, concurrency: int = 2) -> Worker:
         """Start the worker."""
-        self.worker = self._launch(Worker(self.project, concurrency=concurrency))
+        self.worker = self.launch(Worker(self.project, concurrency=concurrency))
         return self.worker
 
     @property
@@ -129,7 +129,8 @@ class Site:
             talk.notes.stop()  # else the worker would wait for it
         self._ends.close()
 
-    def _launch(self, process: P) -> P:
+    def launch(self, process: P) -> P:
+        """Start a process; it ends with the site."""
         self._ends.callback(process.end)
         process.start()
         return process
