@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import time_ns
@@ -21,13 +20,13 @@ from celery_livelog.runs import Run
 from celery_livelog.shipper.attempt import AttemptLog, LogState
 from celery_livelog.shipper.closing import Closing
 from celery_livelog.shipper.copies import NEW
+from celery_livelog.shipper.memory import resident
 from celery_livelog.shipper.parts import Part, Parts
 from celery_livelog.shipper.raw import RawFiles, RawState
 from celery_livelog.shipper.redaction import Redactions
 
 #: Sizes of raw files up to which everything was taken before.
 _NOTHING_NEW = (0, 0)
-_MEMORY_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class _Begin(msgspec.Struct):
@@ -117,12 +116,7 @@ class Follower:
 
     def weigh(self) -> None:
         """Look how much memory the process has; a kill may have to do with it."""
-        pid = self._process.partition("-")[0]
-        try:
-            resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        except (OSError, IndexError, ValueError):
-            return
-        self._memory = resident * _MEMORY_PAGE or self._memory  # 0 of one that is gone but not waited for
+        self._memory = resident(self._process.partition("-")[0]) or self._memory
 
     def close(self, *, delete: bool) -> None:
         """Let go of all files; `delete` when nobody needs them any more."""

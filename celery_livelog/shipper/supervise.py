@@ -1,4 +1,4 @@
-"""Starts the shipper of a worker, starts it again when it dies or hangs, and waits for it at the end."""
+"""Starts the shipper of a worker, starts it again when it dies, hangs or leaks, and waits for it at the end."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Protocol
 
 from celery_livelog import spool
 from celery_livelog.settings import Settings
+from celery_livelog.shipper.memory import resident
 
 logger = logging.getLogger("celery_livelog")
 
@@ -22,6 +23,8 @@ _LOOK_SECONDS = 1.0
 #: Seconds without a beat after which a shipper counts as hung. It beats every round of its loop.
 _HUNG_SECONDS = 30.0
 _LONGEST_PAUSE = 30.0
+#: Bytes beyond which a shipper counts as leaking: far more than it takes when all stores are away.
+_LEAKING_BYTES = 1 << 30
 #: Meant for the worker, which still has things to say: a shipper's end comes when the worker is gone and all is sent.
 UNHEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -117,6 +120,9 @@ class ProcessSupervisor:
                 pause = max(_LOOK_SECONDS, pause - 0.1)
             elif still >= _HUNG_SECONDS:
                 logger.warning("livelog: the shipper, process %d, hangs and is replaced", shipper.pid)
+                shipper.kill()
+            if resident(shipper.pid) > _LEAKING_BYTES:
+                logger.warning("livelog: the shipper, process %d, takes over 1 GiB and is replaced", shipper.pid)
                 shipper.kill()
 
     def _restart(self, dead: subprocess.Popen[bytes] | None) -> None:

@@ -118,6 +118,19 @@ def test_a_hung_shipper_is_replaced(
     assert second.is_running()
 
 
+def test_a_leaking_shipper_is_replaced(
+    supervised: ProcessSupervisor, directory: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes too much memory is killed; another takes over what it has left."""
+    (first,) = shippers(directory)
+    print_something(directory)
+    monkeypatch.setattr(supervise, "_LEAKING_BYTES", 1024 * 1024)
+    wait_for(lambda: [shipper for shipper in shippers(directory) if shipper.pid != first.pid])
+    monkeypatch.setattr(supervise, "_LEAKING_BYTES", 1 << 30)
+    supervised.drain()
+    assert archived(settings) == [("SUCCESS", 1)]
+
+
 def test_a_forked_child_does_not_end_it(directory: Path, settings: Settings) -> None:
     """A child of the worker that leaves through its exit handlers leaves the shipper to its parent."""
     children.run(
