@@ -30,8 +30,12 @@ class ArchiveError(LivelogError):
     """Raised when an archived log cannot be stored, or is damaged."""
 
 
+class SchemaError(LivelogError):
+    """Raised when the tables of the catalog are those of another version."""
+
+
 class StoreError(LivelogError):
-    """Raised when Redis does not answer a reader."""
+    """Raised when Redis does not answer a reader, or the catalog one that asks for runs."""
 
 
 def said(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from celery_livelog.attempts import Attempt
 from celery_livelog.merge import Batch
 from celery_livelog.reading import Reading
 from celery_livelog.records import Cursor
+from celery_livelog.run_reader import RunReader
 from celery_livelog.settings import Settings
 from celery_livelog.sources import Sources, learn
 
@@ -25,6 +26,8 @@ class Reader:
 
     def __init__(self, settings: Settings) -> None:
         self._sources = Sources(settings)
+        #: Which runs there are, and what is known of them.
+        self.runs = RunReader(self._sources)
 
     async def recent(self, limit: int = 100) -> list[Attempt]:
         """The attempts that started last, newest first, from catalog and index together."""

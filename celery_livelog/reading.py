@@ -65,9 +65,10 @@ class Reading:
         extents = await self._extents()
         ended = await self._ended()
         for name, progress in reversed(self._merge.attempts.items()):
-            if attempt not in (None, progress.number):
-                continue
             size = extents.get(name, 0)
+            if attempt not in (None, progress.number):
+                progress.n = size
+                continue
             countable = max(0, size - (name in ended))
             progress.n = max(0, countable - tail) if tail else size
             tail = max(0, tail - countable)

@@ -35,13 +35,39 @@ class Run(msgspec.Struct, kw_only=True, omit_defaults=True):
         return bool(self.started)
 
 
+class RunEntry(Run, kw_only=True, omit_defaults=True):
+    """A run as the catalog holds it: as it was begun, and how its ``run_end`` says that it ended.
+
+    `started` of one that nobody has named is when its first task did.
+    """
+
+    named: bool = False
+    #: SUCCESS or FAILURE; empty until its end is in, and for ever when nobody has named it.
+    state: str = ""
+    ended: str = ""
+    error: str = ""
+
+
+class RunView(RunEntry, kw_only=True, omit_defaults=True):
+    """A run and what its tasks make of it. `state` is RUNNING, SUCCESS or FAILURE."""
+
+    state: str = "RUNNING"
+    #: How many tasks there are, and how many of them run or wait for another try, or have failed.
+    tasks: int = 0
+    running: int = 0
+    failed: int = 0
+
+
 class Stage(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A step of an attempt and how far it has come. `state` is running, complete, error or interrupted."""
 
     attempt: str
     stage: int
     task_id: str
+    #: The run that it belongs to, and whose that is.
     run_id: str = ""
+    account: str = ""
+    site: str = ""
     name: str = ""
     state: str = "running"
     started: str = ""
@@ -54,8 +80,9 @@ class Stage(msgspec.Struct, kw_only=True, omit_defaults=True):
     elapsed: float | None = None
     result: Any = None
     error: str = ""
-    #: When it was last heard of.
+    #: When it was last heard of, and the number of the record that told it.
     updated: str = ""
+    n: int = 0
 
 
 def new_run_id(now: datetime, suffix: str) -> str:

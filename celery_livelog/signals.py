@@ -14,9 +14,9 @@ from celery import current_app, signals
 from celery_livelog.report import hide_settings
 
 if TYPE_CHECKING:
-    from celery_livelog.lifecycle import Lifecycle
+    from celery_livelog.executions import Executions
 
-_lifecycle: Lifecycle | None = None
+_executions: Executions | None = None
 
 
 def connect() -> None:
@@ -33,12 +33,12 @@ def connect_publishing() -> None:
 
 def disconnect() -> None:
     """Undo `connect`, and end what was started in this process."""
-    global _lifecycle
+    global _executions
     for signal, receiver in _RECEIVERS.items():
         signal.disconnect(receiver, dispatch_uid=_uid(receiver))
-    if _lifecycle is not None:
-        _lifecycle.stop()
-    _lifecycle = None
+    if _executions is not None:
+        _executions.lifecycle.stop()
+    _executions = None
 
 
 def install(app: Any = None) -> None:
@@ -53,16 +53,17 @@ def install(app: Any = None) -> None:
     connect()
 
 
-def _of(app: Any) -> Lifecycle | None:
+def _of(app: Any) -> Executions | None:
     """What livelog keeps in this process, when it is on for `app`."""
-    global _lifecycle
+    global _executions
     if app.conf.get("livelog", False) is False:
         return None
-    if _lifecycle is None:
-        from celery_livelog.lifecycle import Lifecycle  # late: see the module's docstring
+    if _executions is None:
+        from celery_livelog.executions import Executions  # late: see the module's docstring
+        from celery_livelog.lifecycle import Lifecycle
 
-        _lifecycle = Lifecycle()
-    return _lifecycle
+        _executions = Executions(Lifecycle())
+    return _executions
 
 
 def _before_task_publish(headers: dict[str, Any], **_: Any) -> None:
@@ -74,64 +75,64 @@ def _before_task_publish(headers: dict[str, Any], **_: Any) -> None:
 
 def _worker_init(sender: Any, **_: Any) -> None:
     """Main process of a worker, before it forks."""
-    lifecycle = _of(sender.app)
-    if lifecycle is not None:
-        lifecycle.start_watch(sender.app)
+    executions = _of(sender.app)
+    if executions is not None:
+        executions.lifecycle.start_watch(sender.app)
 
 
 def _worker_ready(sender: Any, **_: Any) -> None:
     """The main process has its pool."""
-    if _lifecycle is not None:
-        _lifecycle.watch_children(sender.pool)
+    if _executions is not None:
+        _executions.lifecycle.watch_children(sender.pool)
 
 
 def _worker_process_init(**_: Any) -> None:
     """A prefork child, or the main process of a solo worker: it runs one task at a time."""
-    lifecycle = _of(current_app)
-    if lifecycle is not None:
-        lifecycle.start_process(current_app)
+    executions = _of(current_app)
+    if executions is not None:
+        executions.lifecycle.start_process(current_app)
 
 
 def _task_prerun(task_id: str, task: Any, **_: Any) -> None:
-    lifecycle = _of(task.app)
-    if lifecycle is not None:
-        lifecycle.begin(task_id, task)
+    executions = _of(task.app)
+    if executions is not None:
+        executions.begin(task_id, task)
 
 
 def _task_failure(sender: Any, task_id: str, exception: BaseException, **_: Any) -> None:
     """In the process that ran the task; in the main process, when that one was killed or had to be."""
-    if _lifecycle is not None:
-        _lifecycle.failed(sender, task_id, exception)
+    if _executions is not None:
+        _executions.failed(sender, task_id, exception)
 
 
 def _task_retry(request: Any, reason: Any = None, **_: Any) -> None:
     """In the process that ran the task; in the main process, without a reason, when it ends before the task does."""
-    if _lifecycle is not None:
-        _lifecycle.retried(request, reason)
+    if _executions is not None:
+        _executions.retried(request, reason)
 
 
 def _task_revoked(sender: Any, request: Any, terminated: bool, signum: Any, expired: bool, **_: Any) -> None:
     """In the main process: the task is killed, or will never begin."""
-    if _lifecycle is not None:
-        _lifecycle.revoked(sender, request, terminated=terminated, signum=signum, expired=expired)
+    if _executions is not None:
+        _executions.revoked(sender, request, terminated=terminated, signum=signum, expired=expired)
 
 
 def _task_postrun(task: Any, retval: Any = None, state: str | None = None, **_: Any) -> None:
     """`state` is None when something other than an exception of the task's own unwound it."""
-    if _lifecycle is not None:
-        _lifecycle.end(task, state, retval)
+    if _executions is not None:
+        _executions.end(task, state, retval)
 
 
 def _worker_process_shutdown(**_: Any) -> None:
     """A prefork child leaves."""
-    if _lifecycle is not None:
-        _lifecycle.stop_process()
+    if _executions is not None:
+        _executions.lifecycle.stop_process()
 
 
 def _worker_shutdown(**_: Any) -> None:
     """The main process leaves."""
-    if _lifecycle is not None:
-        _lifecycle.stop()
+    if _executions is not None:
+        _executions.lifecycle.stop()
 
 
 def _uid(receiver: Callable[..., None]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import TypeVar
 
 from msgspec.structs import asdict, replace
@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.endings import of_lapse
-from celery_livelog.errors import ArchiveError, StoreError, complain
+from celery_livelog.errors import ArchiveError, SchemaError, StoreError, complain
 from celery_livelog.hub import Entry, Hub
 from celery_livelog.records import Partial
 from celery_livelog.settings import Settings
@@ -45,13 +45,24 @@ class Sources:
             self._stream = StreamReader(settings.redis_url, settings.key_prefix)
             self.hub = Hub(self._stream)
 
+    async def ask(self, question: Callable[[Catalog], T]) -> T:
+        """What the catalog answers.
+
+        :raises StoreError: when it cannot be read.
+        """
+        try:
+            return await asyncio.to_thread(question, self._catalog)
+        except (SQLAlchemyError, SchemaError, OSError) as error:
+            said = error if isinstance(error, SchemaError) else f"the catalog cannot be read: {_short(error)}"
+            raise StoreError(str(said)) from error
+
     async def rows(self, task_id: str) -> list[Attempt]:
         """The catalog's attempts of a task, in order of start."""
-        return await _rows(lambda: self._catalog.attempts(task_id))
+        return await self._rows(lambda catalog: catalog.attempts(task_id))
 
     async def recent_rows(self, limit: int) -> list[Attempt]:
         """The catalog's latest attempts, newest first."""
-        return await _rows(lambda: self._catalog.recent(limit))
+        return await self._rows(lambda catalog: catalog.recent(limit))
 
     async def indexed(self, count: int) -> list[Attempt]:
         """The last beginnings and endings that Redis knows of, newest first."""
@@ -77,11 +88,14 @@ class Sources:
 
     async def judged(self, attempts: list[Attempt]) -> list[Attempt]:
         """The attempts, those that seem to run on a worker that nothing is heard of as lost."""
-        leases = {attempt.lease for attempt in attempts if attempt.running and attempt.lease}
-        if not leases or self._stream is None:
-            return attempts
-        lapsed = await _asked(self._stream.lapsed(leases))
+        lapsed = await self.lapsed({attempt.lease for attempt in attempts if attempt.running and attempt.lease})
         return [_lost(attempt) if attempt.running and attempt.lease in lapsed else attempt for attempt in attempts]
+
+    async def lapsed(self, leases: Collection[str]) -> set[str]:
+        """Which of these leases nobody keeps up; none without a Redis, where nobody can tell."""
+        if not leases or self._stream is None:
+            return set()
+        return await _asked(self._stream.lapsed(leases))
 
     async def newest(self, task_id: str) -> dict[str, int]:
         """The last number of each attempt at the end of the stream."""
@@ -116,6 +130,13 @@ class Sources:
             await self._stream.close()
         self._catalog.close()
 
+    async def _rows(self, question: Callable[[Catalog], list[Attempt]]) -> list[Attempt]:
+        try:
+            return await self.ask(question)
+        except StoreError as error:
+            complain("attempts are not read from the catalog", error)
+            return []
+
 
 def learn(known: dict[str, Attempt], attempt: Attempt) -> None:
     """Keep what says most of an attempt: how it ended, and then where it is archived."""
@@ -128,12 +149,9 @@ def _lost(attempt: Attempt) -> Attempt:
     return replace(attempt, **asdict(of_lapse()))
 
 
-async def _rows(ask: Callable[[], list[Attempt]]) -> list[Attempt]:
-    try:
-        return await asyncio.to_thread(ask)
-    except (SQLAlchemyError, OSError) as error:
-        complain("the catalog cannot be read", error)
-        return []
+def _short(error: Exception) -> str:
+    """What a driver says, in one line and without SQLAlchemy's explanations."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())
 
 
 async def _asked(question: Awaitable[T]) -> T:

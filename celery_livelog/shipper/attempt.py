@@ -20,6 +20,7 @@ from celery_livelog.shipper import logged
 from celery_livelog.shipper.log_state import LogState
 from celery_livelog.shipper.marked import MarkedLines, MarkedState
 from celery_livelog.shipper.markers import Markers
+from celery_livelog.shipper.projection import Projection
 from celery_livelog.shipper.redaction import Redaction, Redactions
 from celery_livelog.shipper.splitting import RAW_CHANNEL, Lines, Place, Splitting
 from celery_livelog.shipper.stages import Stages
@@ -56,6 +57,8 @@ class AttemptLog:
         self.run = None if run is None else self._redaction.run(run)
         self.requeued = requeued
         self.n = 0
+        #: What its events say of its run and stages.
+        self.projection = Projection(attempt, self.run)
         self._begin(markers)
 
     @classmethod
@@ -64,6 +67,8 @@ class AttemptLog:
         log = cls(state.attempt, redactions.resume(state.redaction), run=state.run, requeued=state.requeued)
         log.n = state.n
         log._begin(markers, state)
+        if state.projection is not None:
+            log.projection.resume(state.projection)
         return log
 
     def _begin(self, dialects: Sequence[str], state: LogState | None = None) -> None:
@@ -78,7 +83,9 @@ class AttemptLog:
         """What `resume` needs."""
         marked = self._marked.state() if self._marked is not None else MarkedState()
         stages, unfinished, redaction = self._stages.state, self._splitting.state(), self._redaction.state()
-        return LogState(self.attempt, self.requeued, self.n, stages, marked, unfinished, redaction, self.run)
+        projection = self.projection.state()
+        known = self.attempt, self.requeued, self.n
+        return LogState(*known, stages, marked, unfinished, redaction, self.run, projection)
 
     @property
     def ended(self) -> bool:
@@ -130,6 +137,7 @@ class AttemptLog:
         if not self.silent or state != "SUCCESS" or attempt.retries or attempt.redelivered:
             self.n += 1
             records.append(End(n=self.n, timestamp=timestamp, state=state, exit_code=exit_code, reason=reason))
+        self.projection.end(self.n)
         return records
 
     def previews(self, time: int) -> list[Partial]:
@@ -212,10 +220,8 @@ class AttemptLog:
         records: list[Record] = []
         try:
             event = msgspec.json.decode(payload, type=dict[str, Any])
-            records += [self._record(ended, timestamp) for ended in self._enter_or_leave(event, time)]
+            records += [self._record(ended, timestamp) for ended in self._stages.follow(event, time)]
             record = self._record(event, timestamp)
-            if isinstance(record, RunStart) and self.run is None:
-                self._join(record)
         except (msgspec.MsgspecError, KeyError, RecursionError):  # values of users
             text = self._redaction.text(payload.decode("utf-8", "backslashreplace"))
             self.n += 1
@@ -230,19 +236,12 @@ class AttemptLog:
         fields = {**self._redaction.event(event), "n": self.n + 1, "timestamp": timestamp}
         record: StageEvent = msgspec.convert(fields, StageEvent, strict=False)
         self.n += 1
+        if isinstance(record, RunStart) and self.run is None:
+            self._join(record)
+        self.projection.feed(record)
         return record
 
     def _join(self, begun: RunStart) -> None:
         """The task has begun a run, and belongs to none with a name."""
         self.run = msgspec.convert(begun, Run, from_attributes=True)
         self.attempt.run_id, self.attempt.account, self.attempt.site = begun.run_id, begun.account, begun.site
-
-    def _enter_or_leave(self, event: dict[str, Any], time: int) -> list[dict[str, Any]]:
-        """Follow the task's code from stage to stage; give the ends of stages that end with one of these."""
-        given, kind = event.get("stage"), event["type"]
-        if not isinstance(given, int):
-            return []
-        event["stage"] = self._stages.number(given)
-        if kind == "stage_start":
-            self._stages.enter(given)
-        return self._stages.leave(given, time) if kind in ("stage_complete", "stage_error") else []

@@ -7,6 +7,7 @@ import msgspec
 from celery_livelog.attempts import Attempt
 from celery_livelog.runs import Run
 from celery_livelog.shipper.marked import MarkedState
+from celery_livelog.shipper.projection import ProjectionState
 from celery_livelog.shipper.redaction import RedactionState
 from celery_livelog.shipper.splitting import SplittingState
 from celery_livelog.shipper.stages import StagesState
@@ -23,3 +24,4 @@ class LogState(msgspec.Struct, array_like=True):
     unfinished: SplittingState
     redaction: RedactionState
     run: Run | None
+    projection: ProjectionState | None = None

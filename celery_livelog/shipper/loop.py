@@ -27,6 +27,8 @@ _RAW_SECONDS, _QUIET_SECONDS, _PREVIEW_SECONDS, _IDLE_SECONDS = 0.01, 0.05, 0.15
 _BUSY_SECONDS = 0.005
 #: Seconds between two looks at how much memory the processes have that run tasks.
 _WEIGH_SECONDS = 1.0
+#: Seconds between two rows of a stage that goes on: what people look at between two clicks.
+_TELL_SECONDS = 1.0
 #: Seconds that a shipper whose worker is gone goes on trying; then the journals wait for the next worker's.
 _LEAVE_SECONDS = 60.0
 #: Seconds until all is sent once more to an archive that has lost something.
@@ -54,7 +56,7 @@ class Shipper:
         self._changed = -1
         self._first_round = True
         self._preview_at = 0.0
-        self._weighed_at = self._spent_at = 0.0
+        self._weighed_at = self._spent_at = self._told_at = 0.0
         self._over_budget = False
         stores.archived = self._archived.append
         stores.secured = self._secured.append
@@ -100,6 +102,7 @@ class Shipper:
             busy = True
             self._show(self._owners[log.attempt.attempt], Shown(log, records))
         self._preview()
+        self._tell_progress()
         self._weigh()
         self._settle()
         self._stores.tick()
@@ -141,6 +144,8 @@ class Shipper:
             self._stores.catalog(copy(attempt))
         if shown.records:
             self._stores.records(attempt, shown.records, resumed=self._first_round)
+        if log.projection.news:
+            self._stores.known(log.projection)
         if shown.part:
             self._stores.secure(attempt, shown.part)
         if log.ended:
@@ -155,6 +160,15 @@ class Shipper:
         for log in self._logs():
             if log.unfinished:
                 self._stores.previews(log.attempt, log.previews(time.time_ns()))
+
+    def _tell_progress(self) -> None:
+        """Tell the catalog how far stages have come."""
+        now = time.monotonic()
+        if now > self._told_at + _TELL_SECONDS:
+            self._told_at = now
+            for log in self._logs():
+                if log.projection.moving:
+                    self._stores.progress(log.projection)
 
     def _weigh(self) -> None:
         now = time.monotonic()

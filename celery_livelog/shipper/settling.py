@@ -1,4 +1,4 @@
-"""Attempts that are archived, but not yet settled in the other stores: until then their journal stays.
+"""What is archived, but not yet settled in the other stores: until then its journal stays.
 
 A shipper that is killed before leaves them to the next one, which writes what is missing.
 """
@@ -6,41 +6,44 @@ A shipper that is killed before leaves them to the next one, which writes what i
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 
-class Settling:
-    """Counts what is still to be written of each attempt. May be called from any thread.
+class Settling(Generic[K]):
+    """Counts what is still to be written of each: an attempt, or a part of one. May be called from any thread.
 
-    :param settled: called with the id of an attempt of which nothing is left to be written.
+    :param settled: called with that of which nothing is left to be written.
     """
 
-    def __init__(self, settled: Callable[[str], None]) -> None:
+    def __init__(self, settled: Callable[[K], None]) -> None:
         self._settled = settled
-        self._left: dict[str, int] = {}
+        self._left: dict[K, int] = {}
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
         return bool(self._left)
 
-    def expect(self, attempt: str, count: int) -> None:
-        """So many writes settle the attempt."""
+    def expect(self, archived: K, count: int) -> None:
+        """So many writes settle it."""
         with self._lock:
-            self._left[attempt] = count
+            self._left[archived] = count
 
-    def written(self, attempt: str) -> None:
+    def written(self, archived: K) -> None:
         """One of them is done."""
         with self._lock:
-            left = self._left.get(attempt, 0) - 1
+            left = self._left.get(archived, 0) - 1
             if left > 0:
-                self._left[attempt] = left
-            settled = self._left.pop(attempt, None) is not None if left == 0 else False
+                self._left[archived] = left
+            settled = self._left.pop(archived, None) is not None if left == 0 else False
         if settled:
-            self._settled(attempt)
+            self._settled(archived)
 
     def give_up(self) -> None:
         """Wait no longer: the journals are needed for output."""
         with self._lock:
             given_up, self._left = list(self._left), {}
-        for attempt in given_up:
-            self._settled(attempt)
+        for archived in given_up:
+            self._settled(archived)

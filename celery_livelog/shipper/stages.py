@@ -67,12 +67,20 @@ class Stages:
             return inner[-1].number
         return self.number(given) if given else None
 
-    def enter(self, given: int) -> None:
-        """The task's code enters a stage."""
-        self.state.opened.append(given)
+    def follow(self, event: dict[str, Any], time: int) -> list[dict[str, Any]]:
+        """Follow the task's code from stage to stage; give the ends of stages that end with one of these.
 
-    def leave(self, given: int, time: int) -> list[dict[str, Any]]:
-        """The task's code leaves a stage; give the ends of those in it."""
+        :param event: gets the number that its stage has here.
+        :raises KeyError: when it is no event.
+        """
+        given, kind = event.get("stage"), event["type"]
+        if not isinstance(given, int):
+            return []
+        event["stage"] = self.number(given)
+        if kind == "stage_start":
+            self.state.opened.append(given)
+        if kind not in ("stage_complete", "stage_error"):
+            return []
         if given in self.state.opened:
             self.state.opened.remove(given)
         return self._close(given, 0, time)

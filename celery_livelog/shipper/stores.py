@@ -14,6 +14,7 @@ from celery_livelog.records import Record
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.archiver import Archiver
 from celery_livelog.shipper.live import Live
+from celery_livelog.shipper.projection import Projection
 from celery_livelog.shipper.recorder import Recorder
 from celery_livelog.shipper.settling import Settling
 from celery_livelog.shipper.sinks import Sink
@@ -40,7 +41,8 @@ class Stores:
         self.archived: Callable[[str], None] = lambda attempt: None
         #: Called with the id and the number that `secure` was called with.
         self.secured: Callable[[tuple[str, int]], None] = lambda secured: None
-        self._settling = Settling(lambda attempt: self.archived(attempt))
+        self._settling: Settling[str] = Settling(lambda attempt: self.archived(attempt))
+        self._securing: Settling[tuple[str, int]] = Settling(lambda secured: self.secured(secured))
         self._directory = directory
         self._patience_bytes = settings.spool_max_bytes // 2
         self._weighed_at = 0.0
@@ -51,7 +53,7 @@ class Stores:
         self._archiver = Archiver(
             Archive(settings.archive_url), settings.maxlen, directory, self._when_archived, self._when_secured
         )
-        self._recorder = Recorder(settings.database_url, directory, self._settling.written)
+        self._recorder = Recorder(settings.database_url, directory, self._settling.written, self._securing.written)
         self._descriptors = console
         self._console: Sink[tuple[int, bytes]] = Sink("the console", self._write_console, hurried=True)
         # Two counters, each written by one thread only: the loop's and the sink's.
@@ -64,7 +66,7 @@ class Stores:
         self._archiver.put(attempt, records, resumed=resumed)
 
     def secure(self, attempt: Attempt, number: int) -> None:
-        """Take all that an attempt has given until now to the archive; then `secured` is called."""
+        """Take all that an attempt has given until now to archive and catalog; then `secured` is called."""
         self._archiver.secure(attempt, number)
 
     def previews(self, attempt: Attempt, previews: Sequence[Record]) -> None:
@@ -78,6 +80,17 @@ class Stores:
             self._settling.expect(attempt.attempt, 1)
         self._recorder.put(attempt, last=silent)
 
+    def known(self, projection: Projection) -> None:
+        """Take away what is new of an attempt's run and stages."""
+        for known in projection.news:
+            self._recorder.put(known)
+        projection.news.clear()
+
+    def progress(self, projection: Projection) -> None:
+        """Take how far an attempt's stages have come."""
+        for stage in projection.progress():
+            self._recorder.put(stage)
+
     def console(self, stream: int, data: bytes) -> None:
         """Take raw output for the worker's console."""
         if self._console_taken - self._console_shown < _CONSOLE_BYTES:
@@ -89,10 +102,11 @@ class Stores:
         if self._live is not None:
             self._live.tick()
         now = monotonic()
-        if self._settling and now > self._weighed_at + _WEIGH_SECONDS:
+        if (self._settling or self._securing) and now > self._weighed_at + _WEIGH_SECONDS:
             self._weighed_at = now
             if spool.spent(self._directory) > self._patience_bytes:
                 self._settling.give_up()
+                self._securing.give_up()
 
     @property
     def lost(self) -> bool:
@@ -113,7 +127,8 @@ class Stores:
             self._live.close(_CLOSE_SECONDS)
 
     def _when_secured(self, attempt: str, number: int) -> None:
-        self.secured((attempt, number))
+        self._securing.expect((attempt, number), 1)
+        self._recorder.secure(attempt, number)
 
     def _when_archived(self, attempt: Attempt) -> None:
         self._settling.expect(attempt.attempt, 1 if self._live is None else 2)

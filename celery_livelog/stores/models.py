@@ -1,4 +1,4 @@
-"""The two tables of the catalog, public: an app may query them and join its own to them. Knows no database.
+"""The four tables of the catalog, public: an app may query them and join its own to them. Knows no database.
 
 Times are text, as `records.utc` writes it (ISO 8601, UTC, microseconds, always 32 characters): it sorts and compares
 by time in every database alike, where real timestamps lose zone or microseconds in one or the other. Empty: not yet.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from sqlalchemy import BigInteger, Boolean, Index, SmallInteger, String, Text
+from sqlalchemy import BigInteger, Boolean, Double, Index, SmallInteger, String, Text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -30,12 +30,12 @@ _Text = Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4"), "mysql", "maria
 
 
 def stored_id(value: str) -> str:
-    """Give the form in which the tables hold a task, root, parent or group id: nearly always the id itself.
+    """Give the form in which the tables hold an id, an account or a site: nearly always the text itself.
 
-    One that some database would refuse, cut or take for another (long, with spaces, NUL or other
-    control characters, surrogates) is held as its hash, in a form that no plain id has.
+    One that some database would refuse, cut or take for another (long, with spaces around it, NUL or other
+    control characters, surrogates) is held as its hash, in a form that no plain one has.
     """
-    if len(value) <= _LONGEST_ID and value.isprintable() and " " not in value and not value.startswith(_HASHED):
+    if len(value) <= _LONGEST_ID and value.isprintable() and value == value.strip() and not value.startswith(_HASHED):
         return value
     return _HASHED + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -112,5 +112,73 @@ class AttemptRow(Base):
     __table_args__ = (
         Index("livelog_attempts_newest", "started", "attempt"),
         Index("livelog_attempts_task", "task_id", "started"),
+        Index("livelog_attempts_run", "run_id", "started"),
         Index("livelog_attempts_running", "ended", "started"),  # running: `ended` is empty
+    )
+
+
+class RunRow(Base):
+    """A run that has been begun, has a stage, or has tasks that another task or a canvas brought about.
+
+    Two accounts may use one run id: to each its own row. What its tasks make of it, `TaskRow` tells.
+    """
+
+    __tablename__ = "livelog_runs"
+
+    run_id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    account: Mapped[str] = mapped_column(_Id, primary_key=True)
+    site: Mapped[str] = mapped_column(_Id, primary_key=True)
+    name: Mapped[str] = mapped_column(_Text)
+    #: A JSON object of texts: what else it was begun with.
+    fields: Mapped[str] = mapped_column(_Text)
+    #: Whether it was begun with ``run(…)``; of any other, the columns up to `started` are all that is known.
+    named: Mapped[bool] = mapped_column(Boolean)
+    started: Mapped[str] = mapped_column(_Time)
+    #: SUCCESS or FAILURE when it has ended.
+    state: Mapped[str] = mapped_column(_State)
+    ended: Mapped[str] = mapped_column(_Time)
+    error: Mapped[str] = mapped_column(_Text)
+    verbatim: Mapped[str] = mapped_column(_Text)
+    #: How much is known: 1 that it was begun, 2 and when how it ended.
+    version: Mapped[str] = mapped_column(_exact(40))
+
+    __table_args__ = (
+        Index("livelog_runs_newest", "started", "run_id"),
+        Index("livelog_runs_scope", "account", "site", "started"),
+    )
+
+
+class StageRow(Base):
+    """A stage of an attempt and how far it has come: the columns are the fields of `celery_livelog.runs.Stage`."""
+
+    __tablename__ = "livelog_stages"
+
+    attempt: Mapped[str] = mapped_column(_Id, primary_key=True)
+    stage: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    task_id: Mapped[str] = mapped_column(_Id)
+    run_id: Mapped[str] = mapped_column(_Id)
+    account: Mapped[str] = mapped_column(_Id)
+    site: Mapped[str] = mapped_column(_Id)
+    name: Mapped[str] = mapped_column(_Text)
+    #: running, complete, error or interrupted
+    state: Mapped[str] = mapped_column(_State)
+    started: Mapped[str] = mapped_column(_Time)
+    ended: Mapped[str] = mapped_column(_Time)
+    pending: Mapped[int | None] = mapped_column(BigInteger)
+    done: Mapped[int] = mapped_column(BigInteger)
+    total: Mapped[int | None] = mapped_column(BigInteger)
+    message: Mapped[str] = mapped_column(_Text)
+    #: Seconds.
+    elapsed: Mapped[float | None] = mapped_column(Double)
+    #: JSON; empty without a result.
+    result: Mapped[str] = mapped_column(_Text)
+    error: Mapped[str] = mapped_column(_Text)
+    updated: Mapped[str] = mapped_column(_Time)
+    verbatim: Mapped[str] = mapped_column(_Text)
+    #: The number of the record that told it.
+    version: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (
+        Index("livelog_stages_run", "run_id", "started"),
+        Index("livelog_stages_task", "task_id", "started"),
     )

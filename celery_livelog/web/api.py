@@ -7,24 +7,20 @@ that decides who may ask.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Awaitable, Coroutine
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-import msgspec
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
-from celery_livelog.attempts import Attempt
 from celery_livelog.cancel import cancel
 from celery_livelog.errors import StoreError, complain
 from celery_livelog.reader import Reader
-from celery_livelog.web.log_answer import Answer
-from celery_livelog.web.log_query import LogQuery
+from celery_livelog.web import answers
+from celery_livelog.web.answers import Refusal, Streamed, Whole
 
-#: Tasks that a list shows, by default and at most.
-_TASKS, _MOST_TASKS = 100, 1000
+T = TypeVar("T")
 
 
 class Refused(HTTPError):
@@ -60,37 +56,34 @@ class ApiHandler(RequestHandler):
         else:
             super().log_exception(typ, value, tb)
 
-    async def attempts_of(self, task_id: str) -> list[Attempt]:
-        """The attempts of a task, in order of start.
+    @property
+    def arguments(self) -> dict[str, str]:
+        """The arguments of the URL, of each the last."""
+        return {name: self.get_query_argument(name, strip=False) for name in self.request.query_arguments}
 
-        :raises Refused: 404 alike for a task that is unknown and one that may not be seen.
+    async def answer(self, question: Awaitable[T]) -> T:
+        """What is answered to a question.
+
+        :raises Refused: when that is a refusal.
         """
-        attempts = await self.reader.attempts(task_id)
-        if not attempts:
-            raise Refused(404, "not found")
-        return attempts
+        try:
+            return await question
+        except Refusal as refusal:
+            raise Refused(refusal.status, str(refusal)) from None
 
 
 class TasksApi(ApiHandler):
-    """Running and recent tasks, the newest first, each by its latest attempt."""
+    """Running and recent tasks."""
 
     async def get(self) -> None:
-        limit = self.get_query_argument("limit", str(_TASKS))
-        if not re.fullmatch(r"[0-9]{1,6}", limit):
-            raise Refused(400, f"limit is {limit[:60]!r}; expected a number of tasks")
-        latest: dict[str, Attempt] = {}
-        for attempt in await self.reader.recent(min(int(limit), _MOST_TASKS)):
-            latest.setdefault(attempt.task_id, attempt)
-        self.finish({"tasks": [msgspec.structs.asdict(attempt) for attempt in latest.values()]})
+        self.finish(await self.answer(answers.tasks(self.reader, self.arguments)))
 
 
 class TaskApi(ApiHandler):
     """One task: its state and all its attempts."""
 
     async def get(self, task_id: str) -> None:
-        attempts = await self.attempts_of(task_id)
-        state = attempts[-1].state
-        self.finish({"task_id": task_id, "state": state, "attempts": list(map(msgspec.structs.asdict, attempts))})
+        self.finish(await self.answer(answers.task(self.reader, task_id)))
 
 
 class _Streaming(ApiHandler):
@@ -111,12 +104,18 @@ class _Streaming(ApiHandler):
         if self._work is not None:
             self._ending = asyncio.ensure_future(cancel(self._work))
 
-    async def send(self, pieces: AsyncIterator[bytes]) -> None:
-        """Write pieces as they come, each when the one before has left."""
+    async def send(self, question: Awaitable[Whole | Streamed]) -> None:
+        """Write an answer as it comes, each piece when the one before has left."""
+        answer = await self.answer(question)
+        for name, value in {**answer.headers, "Content-Type": answer.content_type}.items():
+            self.set_header(name, value)
+        if isinstance(answer, Whole):
+            await self.finish(answer.body)
+            return
         self.set_header("X-Accel-Buffering", "no")  # or nginx collects a live log before it passes it on
         begun = False
         try:
-            async for piece in pieces:
+            async for piece in answer.pieces:
                 self.write(piece)
                 await self.flush()
                 begun = True
@@ -131,36 +130,14 @@ class LogApi(_Streaming):
     """A task's log, whole or filtered, at once, followed or by long-poll."""
 
     async def get(self, task_id: str) -> None:
-        query = self._query()
-        json_lines = query.format == "ndjson"
-        self.set_header("Content-Type", "application/x-ndjson" if json_lines else "text/plain; charset=utf-8")
-        if query.wait:
-            await self.while_connected(self._hold(task_id, query))
-            return
-        known = [] if query.follow and not query.lines else await self.attempts_of(task_id)
-        if query.attempt and known and query.attempt > len(known):
-            raise Refused(404, "not found")
-        await self.while_connected(self.send(Answer(self.reader, task_id, query, known).pieces()))
+        await self.while_connected(self.send(self._answered(task_id)))
 
-    async def _hold(self, task_id: str, query: LogQuery) -> None:
-        answer, ended = await Answer(self.reader, task_id, query, []).news()
-        self.set_header("Livelog-Ended", "1" if ended else "0")
-        await self.finish(answer)
-
-    def _query(self) -> LogQuery:
-        names = self.request.query_arguments
-        try:
-            return LogQuery.parse({name: self.get_query_argument(name, strip=False) for name in names})
-        except ValueError as error:
-            raise Refused(400, str(error)) from None
+    async def _answered(self, task_id: str) -> Whole | Streamed:
+        return await answers.log(self.reader, task_id, answers.log_query(self.arguments))
 
 
 class DownloadApi(_Streaming):
     """The whole log, all attempts, as a text file."""
 
     async def get(self, task_id: str) -> None:
-        known = await self.attempts_of(task_id)
-        name = re.sub(r"[^A-Za-z0-9._-]+", "_", task_id)[:100].strip("._") or "task"
-        self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.set_header("Content-Disposition", f'attachment; filename="{name}.log"')
-        await self.while_connected(self.send(Answer(self.reader, task_id, LogQuery(), known).pieces()))
+        await self.while_connected(self.send(answers.download(self.reader, task_id)))

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -20,9 +17,7 @@ from celery_livelog.attempts import Attempt
 from celery_livelog.records import utc
 from celery_livelog.stores.catalog import Catalog
 from celery_livelog.stores.models import AttemptRow, Base, TaskRow, stored_id
-from tests.nodes.postgresql import PostgreSQL
 
-_OTHER_DATABASE = os.environ.get("LIVELOG_TEST_DATABASE_URL")
 _SECOND = 1_000_000_000
 
 # Runs as a process of its own: writes begin and end of 200 attempts of 10 tasks, which others write to as well.
@@ -57,31 +52,6 @@ def begun(number: int = 1, task_id: str = "task", second: int | None = None) -> 
 def ended(attempt: Attempt, state: str = "SUCCESS", archive: str = "") -> Attempt:
     """The same attempt at its end."""
     return msgspec.structs.replace(attempt, state=state, ended=utc(9999 * _SECOND), exit_code=0, archive=archive)
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The URL of a server of our own."""
-    pytest.importorskip("psycopg", reason='psycopg is missing: pip install "psycopg[binary]"')
-    with tempfile.TemporaryDirectory(prefix="pg-") as directory:  # the server's user cannot enter `tmp_path`
-        server = PostgreSQL(Path(directory))
-        server.start()
-        try:
-            yield server.url
-        finally:
-            server.end()
-
-
-@pytest.fixture(params=["sqlite", "postgresql", *(["other"] if _OTHER_DATABASE else [])])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'livelog' / 'catalog.sqlite3'}"
-        return
-    url = request.getfixturevalue("postgresql") if request.param == "postgresql" else str(_OTHER_DATABASE)
-    yield url
-    engine = create_engine(url)
-    Base.metadata.drop_all(engine)
-    engine.dispose()
 
 
 @pytest.fixture

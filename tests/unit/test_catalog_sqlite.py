@@ -13,8 +13,9 @@ from sqlalchemy.exc import OperationalError
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import SettingsError
 from celery_livelog.records import utc
-from celery_livelog.stores.catalog import Catalog, _upsert
+from celery_livelog.stores.catalog import Catalog
 from celery_livelog.stores.models import Base
+from celery_livelog.stores.upserts import upsert
 
 
 def begun(number: int = 1) -> Attempt:
@@ -43,7 +44,7 @@ def test_sqlite_is_tuned_and_private(tmp_path: Path) -> None:
     """Readers do not wait for writers, writers wait 5 s for each other, and the directory is the worker's own."""
     catalog = Catalog(f"sqlite:///{tmp_path / 'state' / 'livelog' / 'catalog.sqlite3'}")
     catalog.write([begun()])
-    with catalog._engine.connect() as connection:
+    with catalog._database.ready().connect() as connection:
         pragmas = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "busy_timeout")]
         assert [*pragmas, connection.exec_driver_sql("PRAGMA synchronous").scalar()] == ["wal", 5000, 1]
     catalog.close()
@@ -128,10 +129,10 @@ def test_a_url_that_cannot_be_used(url: str, message: str) -> None:
         Catalog(url)
 
 
-@pytest.mark.parametrize("table", ["livelog_tasks", "livelog_attempts"])
+@pytest.mark.parametrize("table", ["livelog_tasks", "livelog_attempts", "livelog_runs", "livelog_stages"])
 def test_mysql_decides_before_it_assigns(table: str) -> None:
     """MySQL assigns from left to right, so the column that all assignments look at comes last."""
-    statement = str(_upsert("mysql", Base.metadata.tables[table]).compile(dialect=mysql.dialect()))
+    statement = str(upsert("mysql", Base.metadata.tables[table]).compile(dialect=mysql.dialect()))
     *others, last = statement.partition("ON DUPLICATE KEY UPDATE ")[2].split("END, ")
     assert last.startswith("version = ")
-    assert all("VALUES(version)" in other for other in others if not other.startswith("first_started"))
+    assert all("VALUES(version)" in other for other in others if not other.startswith(("first_started", "started")))

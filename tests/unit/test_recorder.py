@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy.exc import OperationalError
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.runs import RunEntry, Stage
 from celery_livelog.shipper.recorder import Recorder
 from celery_livelog.stores.catalog import Catalog
 from tests.nodes.waiting import wait_for
@@ -22,11 +24,11 @@ class Away(Catalog):
     back = False
     asked = 0
 
-    def write(self, attempts: Sequence[Attempt]) -> None:
+    def write(self, attempts: Sequence[Attempt], runs: Sequence[RunEntry] = (), stages: Sequence[Stage] = ()) -> None:
         Away.asked += 1
         if not Away.back:
             raise OperationalError("", {}, OSError("away"))
-        super().write(attempts)
+        super().write(attempts, runs, stages)
 
 
 def test_a_database_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,3 +53,21 @@ def test_a_database_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [row.state for row in catalog.recent(6000)] == ["SUCCESS"] * 5000
     catalog.close()
     assert list(tmp_path.glob("*.waiting")) == []
+
+
+def test_runs_and_stages(tmp_path: Path) -> None:
+    """What each task of a run tells of it is written once; numbers and texts of any size arrive."""
+    url, secured = f"sqlite:///{tmp_path}/catalog.db", list[tuple[str, int]]()
+    recorder = Recorder(url, tmp_path, lambda attempt: None, secured.append)
+    begun = RunEntry(run_id="r", named=True, started=AT, fields={"user": "7"})
+    for known in (begun, begun, replace(begun, ended=AT, state="SUCCESS"), begun, RunEntry(run_id="r", started=AT)):
+        recorder.put(known)
+    stage = Stage(attempt="a", stage=1, task_id="t", run_id="r", result={"large": 10**30, "none": None}, n=3)
+    recorder.put(stage)
+    recorder.secure("a", 2)
+    wait_for(lambda: secured == [("a", 2)])
+    recorder.close(10)
+    catalog = Catalog(url)
+    assert catalog.entries("r") == [replace(begun, ended=AT, state="SUCCESS")]
+    assert catalog.stages_of_run("r") == [stage]
+    catalog.close()

@@ -11,6 +11,7 @@ const BACK_OFF = { first: 250, longest: 30_000 }; // ms
 const POLL_SECONDS = 25;
 const POLL_INSTEAD = 2; // every so many failures in a row the next try is a long-poll
 const TRY_SOCKET_AGAIN = 60_000; // ms of polling after which the WebSocket has another chance
+const POLL_PAUSE = 1000; // ms at least between two answers without news, from a server that cannot hold a request
 
 export class Connection {
   #options;
@@ -25,9 +26,9 @@ export class Connection {
   #resume = null; // while paused: lets a long-poll go on
 
   /**
-   * @param {{root: string, taskId: string, tail: number, onRecords: Function, onState: Function}} options
-   *   `onRecords({attempt, number, records})`; `onState(state, sentence)` with connecting, live, reconnecting, ended
-   *   or refused.
+   * @param {{root: string, taskId: string, tail: number, poll: boolean, onRecords: Function, onState: Function}} options
+   *   `poll`: the server has no WebSocket; `onRecords({attempt, number, records})`; `onState(state, sentence)` with
+   *   connecting, live, reconnecting, ended or refused.
    */
   constructor(options) {
     this.#options = options;
@@ -64,6 +65,10 @@ export class Connection {
   }
 
   #connect() {
+    if (this.#options.poll) {
+      this.#poll();
+      return;
+    }
     const url = address(`${this.#options.root}/ws`);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = (this.#socket = new WebSocket(url));
@@ -135,7 +140,7 @@ export class Connection {
     this.#drop()?.close();
     if (this.#over) return;
     this.#failures += 1;
-    if (this.#failures % POLL_INSTEAD === 0) {
+    if (!this.#options.poll && this.#failures % POLL_INSTEAD === 0) {
       this.#poll();
       return;
     }
@@ -145,11 +150,13 @@ export class Connection {
   }
 
   async #poll() {
-    const until = performance.now() + TRY_SOCKET_AGAIN;
+    const until = this.#options.poll ? Infinity : performance.now() + TRY_SOCKET_AGAIN;
     try {
       while (!this.#over && performance.now() < until) {
         await this.paused;
-        await this.#ask();
+        const asked = performance.now();
+        const news = await this.#ask();
+        if (!news && !this.#over) await this.#rest(asked + POLL_PAUSE - performance.now());
       }
     } catch {
       this.#lose();
@@ -160,6 +167,11 @@ export class Connection {
     this.#connect();
   }
 
+  #rest(delay) {
+    return new Promise((resolve) => (this.#timer = setTimeout(resolve, delay)));
+  }
+
+  /** Ask once; give whether there was something new. */
   async #ask() {
     const { root, taskId, tail } = this.#options;
     const from = this.#cursor ? `after=${this.#cursor}` : `tail=${tail}`;
@@ -167,7 +179,7 @@ export class Connection {
     const answer = await fetch(address(path), { signal: this.#abort.signal, cache: "no-store" });
     if (answer.status >= 400 && answer.status < 500) {
       this.#refuse((await answer.json().catch(() => ({}))).error ?? answer.statusText);
-      return;
+      return false;
     }
     if (!answer.ok) throw new Error(answer.statusText);
     const lines = (await answer.text()).split("\n").filter(Boolean).map((line) => JSON.parse(line));
@@ -175,6 +187,7 @@ export class Connection {
     this.#options.onState("live");
     batches(lines).forEach((batch) => this.#deliver(batch));
     if (answer.headers.get("Livelog-Ended") === "1") this.#end();
+    return lines.length > 0;
   }
 }
 

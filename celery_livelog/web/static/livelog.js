@@ -1,4 +1,8 @@
-/** `<live-log root="/livelog" task="ID">`: one task's log, live while it runs and whole after its end. */
+/**
+ * `<live-log root="/livelog" task="ID">`: one task's log, live while it runs and whole after its end.
+ *
+ * With the attribute `poll` it asks by HTTP alone, for servers without a WebSocket.
+ */
 
 import { Connection } from "./connection.js";
 import { button, count, element } from "./dom.js";
@@ -56,6 +60,7 @@ class LiveLog extends HTMLElement {
       root,
       taskId,
       tail: MOST_ROWS,
+      poll: this.hasAttribute("poll"),
       onRecords: (batch) => this.#take(batch),
       onState: (state, sentence) => this.#tell(state, sentence),
     });
