@@ -54,6 +54,8 @@ class Markers:
         found: list[Marker] = []
         if self.keeps is not None:
             line, found = _gitlab(line)
+            if found:
+                return line, found
         if self._github and (match := _GITHUB.match(line)) is not None:
             return self._command(line, match)
         if self._buildkite and (match := _BUILDKITE.match(line)) is not None:

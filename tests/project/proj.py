@@ -446,3 +446,51 @@ def print_and_work(count: int) -> float:
     for number in range(count):
         print(number, zlib.crc32(bytes(100_000)))
     return time.perf_counter() - began
+
+
+# -- stages ------------------------------------------------------------------------------------------------------------
+
+
+@app.task
+@celery_livelog.stage("Whole")
+def pipeline() -> None:
+    """Stages at the same time, in threads and on an event loop, with lines in each of them."""
+
+    def in_thread(name: str) -> None:
+        with celery_livelog.stage(name):
+            together.wait()
+            print(name, "prints")
+            task_logger.warning("%s logs", name, extra={"of": name})
+
+    async def on_loop(name: str) -> None:
+        with celery_livelog.stage(name):
+            await asyncio.sleep(0.01)
+            print(name, "prints")
+
+    async def both() -> None:
+        await asyncio.gather(on_loop("three"), on_loop("four"))
+
+    together = threading.Barrier(2, timeout=10)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(in_thread, ["one", "two"]))
+    asyncio.run(both())
+    with celery_livelog.stage("five"):
+        subprocess.run(["echo", "five prints"], check=True)
+    celery_livelog.trace("done", ok=True)
+
+
+@app.task
+def advance_and_hold(key: str, count: int) -> None:
+    """Say `count` times at once that more is done, then wait until the test pushes to the list `key`."""
+    with celery_livelog.stage("Count", pending=count) as step:
+        for _ in range(count):
+            step.advance()
+        _redis().blpop([key], timeout=60)
+
+
+@app.task
+def run_script(script: str) -> None:
+    """A script of somebody's CI, with a line of the task's own before and after."""
+    print("::group::Prepare")
+    subprocess.run(["sh", "-c", script], check=True)
+    print("after it")

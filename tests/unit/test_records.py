@@ -31,6 +31,7 @@ AT = "2026-01-02T03:04:05.000006+00:00"
 EXAMPLES: list[Record] = [
     Line(n=1, timestamp=AT, stream="stdout", line="plain"),
     Line(n=2, timestamp=AT, stream="log", line="logged", level="WARNING", logger="some.library", stage=3),
+    Line(n=2, timestamp=AT, stream="log", line="paid", level="INFO", logger="shop", fields={"amount": 5, "to": [None]}),
     Line(n=3, timestamp=AT, stream="stderr", line="a piece", piece=2, more=True),
     Line(n=4, timestamp=AT, stream="stdout", line="17"),
     StageStart(n=5, timestamp=AT, stage=1, name="Compile", pending=10),

@@ -226,6 +226,18 @@ def test_what_is_masked_while_it_runs() -> None:
     assert log.attempt.args == "(***,)"
 
 
+def test_fields_of_logged_lines_have_no_secrets() -> None:
+    """Neither in keys nor in values, however deep, nor in numbers; what is no secret stays what it is."""
+    fields = {"user": SECRET, f"of {SECRET}": [{"deep": SECRET}, 1.5], "pin": 271828271828, "count": 3}
+    payload = b"INFO\0logger\x1e" + json.dumps(fields).encode() + b"\0paid"
+    found = feed(new_log(SECRET, "271828271828"), Frame(LOG, LOG_STREAM, 1, 0, 1, 0, 0, payload))
+    (line,) = found
+    assert isinstance(line, Line)
+    assert line.logger == "logger"
+    assert line.fields == {"user": "***", "of ***": [{"deep": "***"}, 1.5], "pin": "***", "count": 3}
+    assert_hidden(found)
+
+
 def test_masks_are_of_one_attempt() -> None:
     """What one attempt masks, another one of the same worker shows, also where both have the same patterns."""
     redactions = Redactions(Redactor(["common-secret"]))
