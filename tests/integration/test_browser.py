@@ -39,6 +39,7 @@ KINDS: list[dict[str, Any]] = [
     {"type": "trace", "event": "cache", "data": {"hit": True}},
     {"type": "gap", "skipped": 15, "first": 9, "last": 23, "reason": "overload"},
     {"type": "log_line", "stream": "internal", "line": "a word of livelog's own"},
+    {"type": "log_line", "stream": "log", "level": "INFO", "logger": "shop", "line": "paid", "fields": {"to": "u 1"}},
 ]
 
 Site = tuple[Project, Flower]
@@ -207,6 +208,7 @@ def test_what_is_not_a_line_looks_like_what_it_is(page: Page, site: Site) -> Non
         'cache {"hit":true}',
         "[15 messages skipped] The task printed faster than it could be kept.",
         "a word of livelog's own",
+        'INFO shop paid to="u 1"',
     ]
     expect(rows.locator(".ll-text")).to_have_text(texts, use_inner_text=True)
     expect(page.locator(".ll-gap, .ll-internal")).to_have_count(3)

@@ -46,6 +46,10 @@ _IN_A_PIPE: dict[str, tuple[list[Record], str]] = {
     "a gap between pieces": ([line("aa", more=True), _GAP, line("bb")], "aa\n[3 messages skipped]\nbb\n"),
     "an unfinished line grows": ([partial("one "), partial("one two"), line("one two three")], "one two three\n"),
     "and stays as it was": ([partial("one"), partial("one"), line("one")], "one\n"),
+    "fields of a logged line": (
+        [line("paid", "log", level="INFO", fields={"amount": 5, "to": "u 1", "by": "card"})],
+        'paid  amount=5 to="u 1" by=card\n',
+    ),
     "nothing is unfinished": ([partial(""), line("a")], "a\n"),
     "a bar that is drawn again": ([partial(" 1%", redrawn=True), partial(" 2%", redrawn=True), line("100%")], "100%\n"),
     "a line that becomes a bar": ([partial("work"), partial("1%", redrawn=True), line("100%")], "work\n100%\n"),

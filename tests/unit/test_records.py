@@ -90,7 +90,7 @@ def test_a_plain_line_in_redis() -> None:
 
 def test_a_gap_in_redis_says_how_much_is_missing() -> None:
     """A reader that knows only lines still sees that some were skipped."""
-    fields = from_redis(records.to_fields(EXAMPLES[9], "3f2a90bc77d01e44"))
+    fields = from_redis(records.to_fields(EXAMPLES[10], "3f2a90bc77d01e44"))
     assert (fields["stream"], fields["line"]) == ("internal", "[15 messages skipped]")
 
 
