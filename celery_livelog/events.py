@@ -46,9 +46,9 @@ def encoded(event: dict[str, Any], limit: int = _EVENT_CHARACTERS) -> bytes:
             data = _encode(event)
         else:
             data = _SURROGATES.sub(_escaped, _json(event)).encode()
-    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+    except Exception as error:
         if is_interrupt(error):
-            raise
+            raise  # else it was a value's own code, or none of JSON's values
         data = _SURROGATES.sub(_escaped, _json({shown(key): _known(value) for key, value in event.items()})).encode()
     if len(data) > limit:
         simple = {shown(key)[:_SHOWN_OF_LARGE]: _simple(value) for key, value in event.items()}
@@ -94,10 +94,11 @@ def _known(value: Any, depth: int = 0) -> Any:
     if depth < _DEEPEST and isinstance(value, dict):
         return {
             key if isinstance(key, (str, int)) else shown(key): _known(item, depth + 1)
-            for key, item in list(value.items())
+            for key, item in [*dict.items(value)]  # not its own way to tell them, which may be what has failed
         }
     if depth < _DEEPEST and isinstance(value, (list, tuple)):
-        return [_known(item, depth + 1) for item in list(value)]
+        items = list.__iter__(value) if isinstance(value, list) else tuple.__iter__(value)
+        return [_known(item, depth + 1) for item in [*items]]
     return value if value is None or isinstance(value, (str, int, float)) else _plain(value)
 
 

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+from celery_livelog.events import count
 from celery_livelog.interrupts import is_interrupt
 from celery_livelog.stages import stage
 from celery_livelog.writer import current
@@ -38,13 +39,14 @@ class progress(Generic[_T]):  # noqa: N801 - called as a function, as ``tqdm`` i
         **_of_tqdm: Any,
     ) -> None:
         self._iterable = iterable
-        self._name = name or desc or "Progress"
-        self._total = total
-        self._initial = initial
-        self._disable = disable
+        given = desc if name is None else name
+        self._name = "Progress" if given is None else given
+        self._total = None if total is None else count(total)
+        self._initial = count(initial)
+        self._disable = disable is True
 
     def __len__(self) -> int:
-        return len(self._iterable) if self._total is None else int(self._total)  # type: ignore[arg-type]
+        return len(self._iterable)  # type: ignore[arg-type]  # never the total: ``list`` makes room for as many
 
     def __iter__(self) -> Iterator[_T]:
         if self._disable or current.get() is None:

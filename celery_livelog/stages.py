@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from threading import get_ident
 from time import monotonic
 from types import TracebackType
@@ -57,10 +58,11 @@ class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        here = innermost.get()
-        if self._again and here is not self._entered:
-            mine = next((again for again in self._again if again._entered is here), self._again[-1])
-            self._again.remove(mine)
+        here, again = innermost.get(), [*self._again]  # another thread may leave it, too
+        if again and here is not self._entered:
+            mine = next((one for one in again if one._entered is here), again[-1])
+            with suppress(ValueError):
+                self._again.remove(mine)
             return mine.__exit__(kind, error, trace)
         entered = self._entered
         if entered is not None:

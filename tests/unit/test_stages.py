@@ -186,7 +186,18 @@ def circle() -> list[Any]:
     return items
 
 
+class Shy(dict[str, int]):
+    """A mapping that does not tell its items."""
+
+    def items(self) -> Any:
+        raise RuntimeError("not even these")
+
+
 STRANGE: list[Any] = [
+    Shy(a=1),
+    {"deep": [Shy(a=1)]},
+    10**400,
+    float("-inf"),
     float("nan"),
     {"loss": float("inf")},
     {(1, 2): "a tuple as key", None: 1},
@@ -223,6 +234,17 @@ def test_whatever_is_said_disturbs_nobody(writer: AttemptWriter, tmp_path: Path,
     assert [decode(encode(record)) for record in found] == found
     assert lines(found) == [("stdout", "afterwards")]
     assert all(len(encode(record)) < 2_000_000 for record in found)
+
+
+def test_what_json_does_not_know_is_text_in_its_place(writer: AttemptWriter, tmp_path: Path) -> None:
+    """All around it stays data."""
+    with stage("Keep") as keep:
+        keep.result({"loss": float("nan"), (1, 2): [1, {3}], "shy": Shy(a=1), "ok": {"n": None}, 5: Unspeakable()})
+    complete = told(writer, tmp_path)[-1]
+    assert isinstance(complete, StageComplete)
+    assert complete.result == {
+        "loss": "nan", "(1, 2)": [1, "{3}"], "shy": {"a": 1}, "ok": {"n": None}, "5": "<Unspeakable>",
+    }  # fmt: skip
 
 
 JSON = st.recursive(
