@@ -13,6 +13,7 @@ import click
 from celery_livelog.cli.output import Output
 from celery_livelog.cli.printing import Printer
 from celery_livelog.cli.rendering import JsonLines, Pipe, Rendering, Screen
+from celery_livelog.cli.run_log import print_run
 from celery_livelog.cli.session import run
 from celery_livelog.cli.showing import Request, Showing
 from celery_livelog.cli.times import parse_since
@@ -40,9 +41,10 @@ def _pattern(_context: click.Context, _option: click.Parameter, value: str | Non
 
 
 @click.command()
-@click.argument("task_id", metavar="ID")
+@click.argument("task_id", metavar="[ID]", required=False)
+@click.option("--run", "run_id", metavar="RUN", help="Instead of a task: the last lines of all tasks of a run.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task is over; wait for it if it has not started.")
-@click.option("--tail", metavar="N", type=click.IntRange(min=0), help="Only the last N lines of what is there.")
+@click.option("-n", "--tail", metavar="N", type=click.IntRange(min=0), help="Only the last N lines of what is there.")
 @click.option("--since", metavar="T", callback=_since, help="Only what is newer than a duration (5m), or a time.")
 @click.option(
     "--stream",
@@ -67,7 +69,8 @@ def _pattern(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.pass_obj
 def logs(
     context: Any,
-    task_id: str,
+    task_id: str | None,
+    run_id: str | None,
     follow: bool,
     tail: int | None,
     since: str | None,
@@ -80,12 +83,16 @@ def logs(
     raw: bool,
     timestamps: bool,
 ) -> None:
-    """Print the log of task ID, from its first line, live or archived.
+    """Print the log of task ID, from its first line, live or archived; or the end of that of a run.
 
     The exit code is the task's: 0 for success, 1 for a failure, 128 + N when signal N killed it; 0 while it runs.
     """
     if as_json and raw:
         raise click.UsageError("--json and --raw cannot be given together")
+    if (task_id is None) == (run_id is None):
+        raise click.UsageError("expected either the ID of a task or --run RUN")
+    if run_id is not None and (follow or streams or any((level, stage, since, attempt, pattern))):
+        raise click.UsageError("--run goes with --tail, --timestamps, --json and --raw only")
     output = Output(colour=not context.no_color)
     selection = Selection(
         streams=frozenset(streams),
@@ -94,13 +101,15 @@ def logs(
         since=since,
         pattern=pattern,
     )
-    rendering: Rendering
     if as_json:
-        rendering = JsonLines(task_id, on_terminal=output.on_terminal)
+        rendering: Rendering = JsonLines(task_id or "", on_terminal=output.on_terminal)
     elif output.on_terminal and not raw:
         rendering = Screen(lambda: shutil.get_terminal_size().columns, output.colour, timestamps)
     else:
         rendering = Pipe(timestamps)
+    if task_id is None:
+        texts = None if as_json else rendering
+        run(context, lambda reader: print_run(reader, run_id or "", tail, output, texts, timestamps=timestamps))
     printer = Printer(output, rendering, notes=not as_json, internal="internal" in streams, timestamps=timestamps)
     request = Request(task_id=task_id, attempt=attempt, tail=tail, follow=follow)
     whole_lines = as_json or tail is not None or not selection.everything
