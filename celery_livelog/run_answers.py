@@ -33,7 +33,7 @@ async def run_description(runs: RunReader, run_id: str) -> dict[str, Any] | None
 
 
 async def run_log(runs: RunReader, run_id: str, lines: int) -> str | None:
-    """The last lines of a run's log as people read them; None when there is no run that may be seen.
+    """The last lines of a run's log, each with its time and task; None when there is no run that may be seen.
 
     :param lines: how many; `MOST_LINES` at most are given.
     """
@@ -42,13 +42,14 @@ async def run_log(runs: RunReader, run_id: str, lines: int) -> str | None:
         return None
     count = min(lines, MOST_LINES)
     found = await runs.within(view.account, view.site).tail(run_id, count)
-    return as_text([record for _, record in found], count)
+    told = [line for attempt, record in found for line in _told(attempt, record)]
+    return "".join(f"{line}\n" for line in told[max(0, len(told) - count) :])
 
 
-def as_text(records: Sequence[Record], lines: int) -> str:
-    """Records as text, the last lines of it: what is said of a stage may have several."""
-    texts = [line for record in records for line in record.text.split("\n")]
-    return "".join(f"{line}\n" for line in texts[max(0, len(texts) - lines) :])
+def _told(attempt: Attempt, record: Record) -> list[str]:
+    """A record as the lines of a run's log: what is said of a stage may have several."""
+    before = f"{record.timestamp} {attempt.name.rpartition('.')[2] or 'task'}[{attempt.task_id[:8]}]"
+    return [f"{before} {line}" for line in record.text.split("\n")]
 
 
 def tasks_of(attempts: Sequence[Attempt]) -> list[tuple[Attempt, int]]:

@@ -91,8 +91,8 @@ def logs(
         raise click.UsageError("--json and --raw cannot be given together")
     if (task_id is None) == (run_id is None):
         raise click.UsageError("expected either the ID of a task or --run RUN")
-    if run_id is not None and (follow or streams or any((level, stage, since, attempt, pattern))):
-        raise click.UsageError("--run goes with --tail, --timestamps, --json and --raw only")
+    if run_id is not None and (follow or timestamps or streams or any((level, stage, since, attempt, pattern))):
+        raise click.UsageError("--run goes with --tail, --json and --raw only")
     output = Output(colour=not context.no_color)
     selection = Selection(
         streams=frozenset(streams),
@@ -101,15 +101,16 @@ def logs(
         since=since,
         pattern=pattern,
     )
+    if task_id is None:
+        of_run = run_id or ""
+        run(context, lambda reader: print_run(reader, of_run, tail, output, as_json=as_json, raw=raw))
+    rendering: Rendering
     if as_json:
-        rendering: Rendering = JsonLines(task_id or "", on_terminal=output.on_terminal)
+        rendering = JsonLines(task_id, on_terminal=output.on_terminal)
     elif output.on_terminal and not raw:
         rendering = Screen(lambda: shutil.get_terminal_size().columns, output.colour, timestamps)
     else:
         rendering = Pipe(timestamps)
-    if task_id is None:
-        texts = None if as_json else rendering
-        run(context, lambda reader: print_run(reader, run_id or "", tail, output, texts, timestamps=timestamps))
     printer = Printer(output, rendering, notes=not as_json, internal="internal" in streams, timestamps=timestamps)
     request = Request(task_id=task_id, attempt=attempt, tail=tail, follow=follow)
     whole_lines = as_json or tail is not None or not selection.everything

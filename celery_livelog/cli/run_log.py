@@ -9,39 +9,39 @@ import click
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.cli.output import Output
-from celery_livelog.cli.printing import Printer
-from celery_livelog.cli.rendering import JsonLines, Rendering
+from celery_livelog.cli.rendering import JsonLines
+from celery_livelog.cli.terminal import harmless
 from celery_livelog.reader import Reader
+from celery_livelog.run_answers import run_log
 
 #: Lines that are shown when nobody says how many: a run's log is put together in memory.
 _LINES = 1000
 
 
 async def print_run(
-    reader: Reader, run_id: str, tail: int | None, output: Output, rendering: Rendering | None, *, timestamps: bool
+    reader: Reader, run_id: str, tail: int | None, output: Output, *, as_json: bool = False, raw: bool = False
 ) -> int:
-    """Print the end of a run's log: its last `tail` records.
+    """Print the last `tail` lines of a run's log, as the API gives them, or its records.
 
-    :param rendering: None for JSON.
     :returns: the exit code: 1 when the run has failed.
     :raises click.ClickException: when there is no such run.
     """
     view = await reader.runs.get(run_id)
     if view is None:
         raise click.ClickException(f"nothing is known of a run {run_id}")
-    runs = reader.runs.within(view.account, view.site)
-    found = await runs.tail(run_id, _LINES if tail is None else tail)
-    if rendering is None:
+    count = _LINES if tail is None else tail
+    if as_json:
+        runs = reader.runs.within(view.account, view.site)
         numbers = _numbers(await runs.attempts(run_id))
-        for attempt, record in found:
-            as_json = JsonLines(attempt.task_id, on_terminal=output.on_terminal)
-            output.write(as_json.feed(numbers[attempt.attempt], record))
+        for attempt, record in await runs.tail(run_id, count):
+            rendering = JsonLines(attempt.task_id, on_terminal=output.on_terminal)
+            output.write(rendering.feed(numbers.get(attempt.attempt, 0), record))
     else:
-        printer = Printer(output, rendering, timestamps=timestamps)
-        if tail is None and len(found) == _LINES:
-            printer.note(f"the last {_LINES} lines; --tail N shows more")
-        printer.print(0, [record for _, record in found])
-        printer.close()
+        text = await run_log(reader.runs, run_id, count) or ""
+        plain = raw or not output.on_terminal
+        output.write(text if plain else "".join(f"{harmless(line, output.colour)}\n" for line in text.splitlines()))
+        if tail is None and text.count("\n") == _LINES:
+            output.note(f"these are the last {_LINES} lines; --tail N shows more")
     return int(view.state == "FAILURE")
 
 

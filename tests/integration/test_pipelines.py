@@ -167,11 +167,13 @@ def test_the_api(served: tuple[Project, Flower]) -> None:
         ("Fetch", "complete", {"credits": 1.5, "items": ["ä", None]}),
         ("Compile", "complete", None),
     ]
-    assert get(f"{first_url}/logs?lines=2").text.startswith("compiling\nStage 2: Compile: complete")
-    assert get(f"{flower.url}/livelog/api/runs/{second.run_id}/logs").text == "".join(
-        f"line {n}\n" for n in range(1, 6)
-    )
-    assert get(f"{flower.url}/livelog/api/runs/{second.run_id}/logs?lines=0").text == ""
+    printed, complete = get(f"{first_url}/logs?lines=2").text.splitlines()
+    assert printed.endswith("compiling")
+    assert f" staged[{described['tasks'][0]['task_id'][:8]}] Stage 2: Compile: complete" in complete
+    log = f"{flower.url}/livelog/api/runs/{second.run_id}/logs"
+    assert [line.split("] ")[1] for line in get(log).text.splitlines()] == [f"line {number}" for number in range(1, 6)]
+    assert livelog(project, "logs", "--run", second.run_id) == get(log).text
+    assert get(f"{log}?lines=0").text == ""
     for path in ("no-such-run", "no-such-run/logs"):
         answer = get(f"{flower.url}/livelog/api/runs/{path}")
         assert (answer.status, answer.json) == (404, {"error": "not found"})
