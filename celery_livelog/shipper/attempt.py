@@ -13,7 +13,7 @@ from celery_livelog.attempts import Attempt
 from celery_livelog.endings import Ending
 from celery_livelog.frames import END, EVENT, GAP, LOG, MASK, RAW, STREAMS, TEXT, Frame
 from celery_livelog.lines import LineSplitter
-from celery_livelog.records import End, Gap, Line, Partial, Record, RunStart, StageEvent, Trace, utc
+from celery_livelog.records import End, Gap, Line, Partial, Record, RunEnd, RunStart, StageEvent, Trace, utc
 from celery_livelog.redact import Redactor
 from celery_livelog.runs import Run
 from celery_livelog.shipper.projection import Projection, ProjectionState
@@ -37,6 +37,7 @@ class LogState(msgspec.Struct, array_like=True):
     redaction: RedactionState
     run: Run | None
     projection: ProjectionState | None = None
+    runs: list[Run] = []
 
 
 class AttemptLog:
@@ -63,6 +64,8 @@ class AttemptLog:
         self.run = None if run is None else self._redaction.run(run)
         self.requeued = requeued
         self.n = 0
+        self._runs: list[Run] = []  # that the task has begun within it and not left
+        self._left: Run | None = None
         self._splitters: dict[tuple[int, int], LineSplitter] = {}
         self._stages: list[int] = []
         #: What its events say of its run and stages.
@@ -72,7 +75,7 @@ class AttemptLog:
     def resume(cls, state: LogState, redactions: Redactions) -> AttemptLog:
         """Go on from where a shipper before this one stood."""
         log = cls(state.attempt, redactions.resume(state.redaction), run=state.run, requeued=state.requeued)
-        log.n, log._stages = state.n, state.stages
+        log.n, log._stages, log._runs = state.n, state.stages, state.runs
         if state.projection is not None:
             log.projection.resume(state.projection)
         for place, held in state.unfinished:
@@ -84,8 +87,23 @@ class AttemptLog:
         """What `resume` needs."""
         unfinished = [(place, splitter.held) for place, splitter in self._splitters.items()]
         redaction = self._redaction.state()
-        projection = self.projection.state()
-        return LogState(self.attempt, self.requeued, self.n, self._stages, unfinished, redaction, self.run, projection)
+        runs = [run for run in self._runs if run is not self._left]
+        return LogState(
+            self.attempt,
+            self.requeued,
+            self.n,
+            self._stages,
+            unfinished,
+            redaction,
+            self.run,
+            self.projection.state(),
+            runs,
+        )
+
+    @property
+    def innermost_run(self) -> Run | None:
+        """The run with a name in which the records that came last were made: its own, or one begun within that."""
+        return self._runs[-1] if self._runs else self.run
 
     @property
     def ended(self) -> bool:
@@ -99,6 +117,9 @@ class AttemptLog:
 
     def feed(self, frame: Frame) -> list[Record]:
         """The records that a frame completes."""
+        if self._left is not None:
+            self._runs.remove(self._left)
+            self._left = None
         if self.ended:
             return []
         if frame.kind in (TEXT, RAW):
@@ -197,8 +218,10 @@ class AttemptLog:
             self._enter_or_leave(event["type"], event.get("stage", 0))
             fields = {**event, "n": self.n, "timestamp": timestamp}
             record: StageEvent = msgspec.convert(fields, StageEvent, strict=False)
-            if isinstance(record, RunStart) and self.run is None:
+            if isinstance(record, RunStart):
                 self._join(record)
+            elif isinstance(record, RunEnd):
+                self._left = next((run for run in reversed(self._runs) if run.run_id == record.run_id), None)
             self.projection.feed(record)
         except (msgspec.MsgspecError, KeyError, RecursionError):  # values of users
             text = self._redaction.text(payload.decode("utf-8", "backslashreplace"))
@@ -206,8 +229,12 @@ class AttemptLog:
         return record
 
     def _join(self, begun: RunStart) -> None:
-        """The task has begun a run, and belongs to none with a name."""
-        self.run = msgspec.convert(begun, Run, from_attributes=True)
+        """The task has begun a run, and belongs to it if it belongs to none with a name."""
+        run = msgspec.convert(begun, Run, from_attributes=True)
+        if self.run is not None:
+            self._runs.append(run)
+            return
+        self.run = run
         self.attempt.run_id, self.attempt.account, self.attempt.site = begun.run_id, begun.account, begun.site
 
     def _enter_or_leave(self, kind: str, stage: int) -> None:
