@@ -14,9 +14,11 @@ import click
 from celery_livelog.errors import complain
 
 _COMMANDS = {
+    "db": "celery_livelog.cli.db:db",
     "logs": "celery_livelog.cli.logs:logs",
     "ls": "celery_livelog.cli.ls:ls",
     "recover": "celery_livelog.cli.recover:recover",
+    "runs": "celery_livelog.cli.runs:runs",
     "verify": "celery_livelog.cli.verify:verify",
 }
 _HOOKS = ("celery_livelog.signals:connect", "celery_livelog.flower_plugin:hook")

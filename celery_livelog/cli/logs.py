@@ -13,6 +13,7 @@ import click
 from celery_livelog.cli.output import Output
 from celery_livelog.cli.printing import Printer
 from celery_livelog.cli.rendering import JsonLines, Pipe, Rendering, Screen
+from celery_livelog.cli.run_log import print_run
 from celery_livelog.cli.session import run
 from celery_livelog.cli.showing import Request, Showing
 from celery_livelog.cli.times import parse_since
@@ -40,9 +41,10 @@ def _pattern(_context: click.Context, _option: click.Parameter, value: str | Non
 
 
 @click.command()
-@click.argument("task_id", metavar="ID")
+@click.argument("task_id", metavar="[ID]", required=False)
+@click.option("--run", "run_id", metavar="RUN", help="Instead of a task: the last lines of all tasks of a run.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task is over; wait for it if it has not started.")
-@click.option("--tail", metavar="N", type=click.IntRange(min=0), help="Only the last N lines of what is there.")
+@click.option("-n", "--tail", metavar="N", type=click.IntRange(min=0), help="Only the last N lines of what is there.")
 @click.option("--since", metavar="T", callback=_since, help="Only what is newer than a duration (5m), or a time.")
 @click.option(
     "--stream",
@@ -67,7 +69,8 @@ def _pattern(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.pass_obj
 def logs(
     context: Any,
-    task_id: str,
+    task_id: str | None,
+    run_id: str | None,
     follow: bool,
     tail: int | None,
     since: str | None,
@@ -80,12 +83,16 @@ def logs(
     raw: bool,
     timestamps: bool,
 ) -> None:
-    """Print the log of task ID, from its first line, live or archived.
+    """Print the log of task ID, from its first line, live or archived; or the end of that of a run.
 
     The exit code is the task's: 0 for success, 1 for a failure, 128 + N when signal N killed it; 0 while it runs.
     """
     if as_json and raw:
         raise click.UsageError("--json and --raw cannot be given together")
+    if (task_id is None) == (run_id is None):
+        raise click.UsageError("expected either the ID of a task or --run RUN")
+    if run_id is not None and (follow or timestamps or streams or any((level, stage, since, attempt, pattern))):
+        raise click.UsageError("--run goes with --tail, --json and --raw only")
     output = Output(colour=not context.no_color)
     selection = Selection(
         streams=frozenset(streams),
@@ -94,6 +101,9 @@ def logs(
         since=since,
         pattern=pattern,
     )
+    if task_id is None:
+        of_run = run_id or ""
+        run(context, lambda reader: print_run(reader, of_run, tail, output, as_json=as_json, raw=raw))
     rendering: Rendering
     if as_json:
         rendering = JsonLines(task_id, on_terminal=output.on_terminal)

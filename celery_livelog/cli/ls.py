@@ -10,20 +10,19 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.cli.output import Output
 from celery_livelog.cli.session import run
+from celery_livelog.cli.tables import Columns, duration, moment
 from celery_livelog.cli.terminal import harmless
-from celery_livelog.cli.times import ago, local_time, parse_time, short_duration
 from celery_livelog.reader import Reader
 
-_COLUMNS = ("TASK", "NAME", "STATE", "ATTEMPTS", "STARTED", "DURATION", "LINES", "WORKER")
-_NUMBERS = frozenset({"ATTEMPTS", "DURATION", "LINES"})
-_STATE_STYLES = {"STARTED": "cyan", "SUCCESS": "green", "RETRY": "yellow", "REVOKED": "yellow"}
+_TABLE = Columns(
+    ("TASK", "NAME", "STATE", "ATTEMPTS", "STARTED", "DURATION", "LINES", "WORKER"),
+    numbers=frozenset({"ATTEMPTS", "DURATION", "LINES"}),
+    styles={"STARTED": "cyan", "SUCCESS": "green", "RETRY": "yellow", "REVOKED": "yellow"},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,39 +84,22 @@ def _fits(attempt: Attempt, state: str | None, name: str | None) -> bool:
 
 def plain(rows: Sequence[Row], now: datetime) -> str:
     """Aligned columns for a pipe."""
-    table = [_COLUMNS, *(tuple(_cells(row, now, relative=False)) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() + "\n"
-        for cells in table
-    )
+    return _TABLE.plain([[*_cells(row, now, relative=False)] for row in rows])
 
 
 def coloured(rows: Sequence[Row], now: datetime, colour: bool) -> str:
     """A table for a terminal."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in _COLUMNS:
-        table.add_column(column, justify="right" if column in _NUMBERS else "left", no_wrap=column != "NAME")
-    for row in rows:
-        style = _STATE_STYLES.get(row.latest.state, "red")
-        cells = zip(_COLUMNS, _cells(row, now, relative=True), strict=True)
-        table.add_row(*(Text(cell, style if column == "STATE" else "") for column, cell in cells))
-    console = Console(no_color=not colour)
-    with console.capture() as text:
-        console.print(table)
-    return text.get()
+    return _TABLE.coloured([[*_cells(row, now, relative=True)] for row in rows], colour)
 
 
 def _cells(row: Row, now: datetime, relative: bool) -> Iterator[str]:
     latest = row.latest
-    started = parse_time(latest.started) if latest.started else None
-    ended = parse_time(latest.ended) if latest.ended else now
     yield harmless(latest.task_id, styles=False)
     yield harmless(latest.name, styles=False)
     yield harmless(latest.state, styles=False)
     yield str(max(row.attempts, latest.retries + 1))
-    yield "" if started is None else ago(started, now) if relative else local_time(latest.started, "seconds")
-    yield "" if started is None else short_duration((ended - started).total_seconds())
+    yield moment(latest.started, now, relative=relative)
+    yield duration(latest.started, latest.ended, now)
     yield str(latest.lines)
     yield harmless(latest.worker, styles=False)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
@@ -24,17 +25,28 @@ def run(context: Any, work: Callable[[Reader], Awaitable[int]]) -> NoReturn:
     :param context: Celery's ``CLIContext``, which has the app.
     :raises click.ClickException: when the settings cannot be used or the log cannot be read.
     """
+    with settings_of(context) as settings:
+        try:
+            code = asyncio.run(_with_reader(settings, work))
+        except KeyboardInterrupt:
+            code = _INTERRUPTED
+    sys.exit(code)
+
+
+@contextmanager
+def settings_of(context: Any) -> Iterator[Settings]:
+    """The settings of the app, for work whose errors are one line each.
+
+    :raises click.ClickException: when the settings cannot be used, or for whatever the work raises.
+    """
     try:
         settings = Settings.from_conf(context.app.conf)
         hide_in_messages(settings.redactor)
-        code = asyncio.run(_with_reader(settings, work))
-    except KeyboardInterrupt:
-        code = _INTERRUPTED
+        yield settings
     except (click.ClickException, click.exceptions.Exit):
         raise
     except Exception as error:  # Redis, the database or the archive is away: each has errors of its own
         raise click.ClickException(_said(error)) from error
-    sys.exit(code)
 
 
 async def _with_reader(settings: Settings, work: Callable[[Reader], Awaitable[int]]) -> int:

@@ -46,6 +46,7 @@ def extend() -> None:
 
 def _routes() -> list[url]:
     task = r"/livelog/api/tasks/([^/]+)"
+    run = r"/livelog/api/runs/([^/]+)"
     return [
         LazyRoute(r"/livelog", "ListPage", name="livelog"),
         LazyRoute(r"/livelog/task/([^/]+)", "TaskPage", name="livelog_task"),
@@ -54,5 +55,8 @@ def _routes() -> list[url]:
         LazyRoute(task, "Task"),
         LazyRoute(task + "/log", "Log"),
         LazyRoute(task + "/download", "Download"),
+        LazyRoute(r"/livelog/api/runs", "Runs"),
+        LazyRoute(run, "Run"),
+        LazyRoute(run + "/logs", "RunLogs"),
         LazyRoute(r"/livelog/static/(.*)", "Static", {"path": str(_STATIC)}),
     ]

@@ -15,6 +15,7 @@ from celery_livelog.flower_plugin.tab import shown
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
 from celery_livelog.web.api import DownloadApi, LogApi, Refused, TaskApi, TasksApi
+from celery_livelog.web.run_api import RunApi, RunLogsApi, RunsApi
 from celery_livelog.web.socket import ViewerSocket
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -111,6 +112,18 @@ class Log(LogApi, Gate):
 
 class Download(DownloadApi, Gate):
     """``/api/tasks/{id}/download``"""
+
+
+class Runs(RunsApi, Gate):
+    """``/api/runs``"""
+
+
+class Run(RunApi, Gate):
+    """``/api/runs/{run_id}``"""
+
+
+class RunLogs(RunLogsApi, Gate):
+    """``/api/runs/{run_id}/logs``"""
 
 
 class Socket(ViewerSocket, Gate):

@@ -11,6 +11,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 
 from celery_livelog.errors import SettingsError
+from celery_livelog.stores import schema
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mariadb")
 
@@ -40,12 +41,23 @@ class Database:
         if self._file != _inode(self._engine):  # else SQLite would go on with a file that nobody finds any more
             self.forget()
         if not self._made_ready:
-            make_folder(self._engine)
-            from celery_livelog.stores import schema  # Alembic takes as long to import as all the rest of a worker
-
+            _make_folder(self._engine)
             schema.make_ready(self._engine)
             self._made_ready, self._file = True, _inode(self._engine)
         return self._engine
+
+    def version(self) -> str | None:
+        """The version of the tables; None where there are none."""
+        _make_folder(self._engine)
+        return schema.current_version(self._engine)
+
+    def upgrade(self) -> str | None:
+        """Bring the tables to the version that this package needs; give the one that they were of.
+
+        :raises SchemaError: when they are newer, or not ours.
+        """
+        _make_folder(self._engine)
+        return schema.upgrade(self._engine)
 
     def forget(self) -> None:
         """Begin anew: what comes back may be another database, and a file that was read-only stays so while open."""
@@ -98,7 +110,7 @@ def _inode(engine: Engine) -> int:
         return 0
 
 
-def make_folder(engine: Engine) -> None:
+def _make_folder(engine: Engine) -> None:
     """Make the folder of a SQLite file, private to its owner."""
     file = _sqlite_file(engine)
     if file is not None:

@@ -8,25 +8,12 @@ from __future__ import annotations
 
 import hashlib
 
-from sqlalchemy import BigInteger, Boolean, Double, Index, SmallInteger, String, Text
-from sqlalchemy.dialects import mysql
+from sqlalchemy import BigInteger, Boolean, Double, Index, SmallInteger
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-_LONGEST_ID = 200  # characters; at 4 bytes each still short enough for an index in every database
+from celery_livelog.stores.column_types import ID, LONGEST_ID, STATE, TEXT, TIME, exact
+
 _HASHED = "sha256:"
-
-
-def _exact(length: int) -> String:
-    """Text of up to `length` characters; MySQL would by default take "A", "a" and "ä" for one."""
-    return String(length).with_variant(
-        mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
-    )
-
-
-_Id = _exact(_LONGEST_ID)
-_Time = _exact(32)
-_State = _exact(32)
-_Text = Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4"), "mysql", "mariadb")  # their TEXT ends at 64 KiB
 
 
 def stored_id(value: str) -> str:
@@ -35,7 +22,7 @@ def stored_id(value: str) -> str:
     One that some database would refuse, cut or take for another (long, with spaces around it, NUL or other
     control characters, surrogates) is held as its hash, in a form that no plain one has.
     """
-    if len(value) <= _LONGEST_ID and value.isprintable() and value == value.strip() and not value.startswith(_HASHED):
+    if len(value) <= LONGEST_ID and value.isprintable() and value == value.strip() and not value.startswith(_HASHED):
         return value
     return _HASHED + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -49,22 +36,22 @@ class TaskRow(Base):
 
     __tablename__ = "livelog_tasks"
 
-    task_id: Mapped[str] = mapped_column(_Id, primary_key=True)
-    name: Mapped[str] = mapped_column(_Text)
-    root_id: Mapped[str] = mapped_column(_Id)
-    parent_id: Mapped[str] = mapped_column(_Id)
-    group_id: Mapped[str] = mapped_column(_Id)
-    run_id: Mapped[str] = mapped_column(_Id)
-    account: Mapped[str] = mapped_column(_Id)
-    site: Mapped[str] = mapped_column(_Id)
+    task_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    name: Mapped[str] = mapped_column(TEXT)
+    root_id: Mapped[str] = mapped_column(ID)
+    parent_id: Mapped[str] = mapped_column(ID)
+    group_id: Mapped[str] = mapped_column(ID)
+    run_id: Mapped[str] = mapped_column(ID, server_default="")
+    account: Mapped[str] = mapped_column(ID, server_default="")
+    site: Mapped[str] = mapped_column(ID, server_default="")
     #: When the first attempt started; all that follows is of the latest.
-    first_started: Mapped[str] = mapped_column(_Time)
-    attempt: Mapped[str] = mapped_column(_Id)
-    started: Mapped[str] = mapped_column(_Time)
-    ended: Mapped[str] = mapped_column(_Time)
-    state: Mapped[str] = mapped_column(_State)
+    first_started: Mapped[str] = mapped_column(TIME)
+    attempt: Mapped[str] = mapped_column(ID)
+    started: Mapped[str] = mapped_column(TIME)
+    ended: Mapped[str] = mapped_column(TIME)
+    state: Mapped[str] = mapped_column(STATE)
     #: Sorts by start of the attempt, then by how much was known of it; see `AttemptRow.version`.
-    version: Mapped[str] = mapped_column(_exact(_LONGEST_ID + 40))
+    version: Mapped[str] = mapped_column(exact(LONGEST_ID + 40))
 
     __table_args__ = (
         Index("livelog_tasks_newest", "started"),
@@ -79,33 +66,33 @@ class AttemptRow(Base):
 
     __tablename__ = "livelog_attempts"
 
-    attempt: Mapped[str] = mapped_column(_Id, primary_key=True)
-    task_id: Mapped[str] = mapped_column(_Id)
-    name: Mapped[str] = mapped_column(_Text)
-    worker: Mapped[str] = mapped_column(_Text)
+    attempt: Mapped[str] = mapped_column(ID, primary_key=True)
+    task_id: Mapped[str] = mapped_column(ID)
+    name: Mapped[str] = mapped_column(TEXT)
+    worker: Mapped[str] = mapped_column(TEXT)
     pid: Mapped[int] = mapped_column(BigInteger)
-    queue: Mapped[str] = mapped_column(_Text)
-    root_id: Mapped[str] = mapped_column(_Id)
-    parent_id: Mapped[str] = mapped_column(_Id)
-    group_id: Mapped[str] = mapped_column(_Id)
-    run_id: Mapped[str] = mapped_column(_Id)
-    account: Mapped[str] = mapped_column(_Id)
-    site: Mapped[str] = mapped_column(_Id)
+    queue: Mapped[str] = mapped_column(TEXT)
+    root_id: Mapped[str] = mapped_column(ID)
+    parent_id: Mapped[str] = mapped_column(ID)
+    group_id: Mapped[str] = mapped_column(ID)
+    run_id: Mapped[str] = mapped_column(ID, server_default="")
+    account: Mapped[str] = mapped_column(ID, server_default="")
+    site: Mapped[str] = mapped_column(ID, server_default="")
     retries: Mapped[int] = mapped_column(BigInteger)
     redelivered: Mapped[bool] = mapped_column(Boolean)
-    args: Mapped[str] = mapped_column(_Text)
-    lease: Mapped[str] = mapped_column(_Text)
-    started: Mapped[str] = mapped_column(_Time)
-    ended: Mapped[str] = mapped_column(_Time)
-    state: Mapped[str] = mapped_column(_State)
+    args: Mapped[str] = mapped_column(TEXT)
+    lease: Mapped[str] = mapped_column(TEXT)
+    started: Mapped[str] = mapped_column(TIME)
+    ended: Mapped[str] = mapped_column(TIME)
+    state: Mapped[str] = mapped_column(STATE)
     exit_code: Mapped[int | None] = mapped_column(BigInteger)
-    reason: Mapped[str] = mapped_column(_Text)
+    reason: Mapped[str] = mapped_column(TEXT)
     lines: Mapped[int] = mapped_column(BigInteger)
     bytes: Mapped[int] = mapped_column(BigInteger)
     skipped: Mapped[int] = mapped_column(BigInteger)
-    archive: Mapped[str] = mapped_column(_Text)
+    archive: Mapped[str] = mapped_column(TEXT)
     #: JSON of the fields whose true text a column cannot hold, by name; nearly always empty.
-    verbatim: Mapped[str] = mapped_column(_Text)
+    verbatim: Mapped[str] = mapped_column(TEXT)
     #: How much is known: 2 for its end, 1 for the place of its log.
     version: Mapped[int] = mapped_column(SmallInteger)
 
@@ -125,22 +112,22 @@ class RunRow(Base):
 
     __tablename__ = "livelog_runs"
 
-    run_id: Mapped[str] = mapped_column(_Id, primary_key=True)
-    account: Mapped[str] = mapped_column(_Id, primary_key=True)
-    site: Mapped[str] = mapped_column(_Id, primary_key=True)
-    name: Mapped[str] = mapped_column(_Text)
+    run_id: Mapped[str] = mapped_column(ID, primary_key=True)
+    account: Mapped[str] = mapped_column(ID, primary_key=True)
+    site: Mapped[str] = mapped_column(ID, primary_key=True)
+    name: Mapped[str] = mapped_column(TEXT)
     #: A JSON object of texts: what else it was begun with.
-    fields: Mapped[str] = mapped_column(_Text)
+    fields: Mapped[str] = mapped_column(TEXT)
     #: Whether it was begun with ``run(…)``; of any other, the columns up to `started` are all that is known.
     named: Mapped[bool] = mapped_column(Boolean)
-    started: Mapped[str] = mapped_column(_Time)
+    started: Mapped[str] = mapped_column(TIME)
     #: SUCCESS or FAILURE when it has ended.
-    state: Mapped[str] = mapped_column(_State)
-    ended: Mapped[str] = mapped_column(_Time)
-    error: Mapped[str] = mapped_column(_Text)
-    verbatim: Mapped[str] = mapped_column(_Text)
+    state: Mapped[str] = mapped_column(STATE)
+    ended: Mapped[str] = mapped_column(TIME)
+    error: Mapped[str] = mapped_column(TEXT)
+    verbatim: Mapped[str] = mapped_column(TEXT)
     #: How much is known: 1 that it was begun, 2 and when how it ended.
-    version: Mapped[str] = mapped_column(_exact(40))
+    version: Mapped[str] = mapped_column(exact(40))
 
     __table_args__ = (
         Index("livelog_runs_newest", "started", "run_id"),
@@ -153,28 +140,28 @@ class StageRow(Base):
 
     __tablename__ = "livelog_stages"
 
-    attempt: Mapped[str] = mapped_column(_Id, primary_key=True)
+    attempt: Mapped[str] = mapped_column(ID, primary_key=True)
     stage: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    task_id: Mapped[str] = mapped_column(_Id)
-    run_id: Mapped[str] = mapped_column(_Id)
-    account: Mapped[str] = mapped_column(_Id)
-    site: Mapped[str] = mapped_column(_Id)
-    name: Mapped[str] = mapped_column(_Text)
+    task_id: Mapped[str] = mapped_column(ID)
+    run_id: Mapped[str] = mapped_column(ID)
+    account: Mapped[str] = mapped_column(ID)
+    site: Mapped[str] = mapped_column(ID)
+    name: Mapped[str] = mapped_column(TEXT)
     #: running, complete, error or interrupted
-    state: Mapped[str] = mapped_column(_State)
-    started: Mapped[str] = mapped_column(_Time)
-    ended: Mapped[str] = mapped_column(_Time)
+    state: Mapped[str] = mapped_column(STATE)
+    started: Mapped[str] = mapped_column(TIME)
+    ended: Mapped[str] = mapped_column(TIME)
     pending: Mapped[int | None] = mapped_column(BigInteger)
     done: Mapped[int] = mapped_column(BigInteger)
     total: Mapped[int | None] = mapped_column(BigInteger)
-    message: Mapped[str] = mapped_column(_Text)
+    message: Mapped[str] = mapped_column(TEXT)
     #: Seconds.
     elapsed: Mapped[float | None] = mapped_column(Double)
     #: JSON; empty without a result.
-    result: Mapped[str] = mapped_column(_Text)
-    error: Mapped[str] = mapped_column(_Text)
-    updated: Mapped[str] = mapped_column(_Time)
-    verbatim: Mapped[str] = mapped_column(_Text)
+    result: Mapped[str] = mapped_column(TEXT)
+    error: Mapped[str] = mapped_column(TEXT)
+    updated: Mapped[str] = mapped_column(TIME)
+    verbatim: Mapped[str] = mapped_column(TEXT)
     #: The number of the record that told it.
     version: Mapped[int] = mapped_column(BigInteger)
 

@@ -19,6 +19,7 @@ from tests.nodes.waiting import wait_for
 
 ROUTES = ["/livelog", "/livelog/task/some-id", "/livelog/api/tasks", "/livelog/api/tasks/some-id"]
 ROUTES += ["/livelog/api/tasks/some-id/log", "/livelog/api/tasks/some-id/download"]
+ROUTES += ["/livelog/api/runs", "/livelog/api/runs/some-id", "/livelog/api/runs/some-id/logs"]
 SECRET = "of-the-cookies"
 
 

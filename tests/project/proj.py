@@ -300,6 +300,40 @@ def call_next(self: Task, remaining: int) -> str | None:
     return str(call_next.delay(remaining - 1).id) if remaining else None
 
 
+@app.task
+def staged(fails: bool = False) -> None:
+    """Two stages; the second one fails if asked to."""
+    with celery_livelog.stage("Fetch", pending=3) as s:
+        for number in (1, 2, 3):
+            print("item", number)
+            s.advance(message=f"item {number}")
+        s.result({"credits": 1.5, "items": ["ä", None]})
+    with celery_livelog.stage("Compile"):
+        print("compiling")
+        if fails:
+            raise ValueError("no compiler")
+
+
+@app.task
+def nightly(fails: bool = False) -> str:
+    """Begin a run, send a task in it, and go through stages; the run's id is the result."""
+    with celery_livelog.run(account="a1", site="s7", name="nightly", user_id=7) as r:
+        print_lines.delay(2, "sent along")
+        staged.run(fails)
+    return str(r.run_id)
+
+
+@app.task
+def stay_in_stage(key: str) -> None:
+    """Stay in the second of two stages, and say so on the list `key`."""
+    with celery_livelog.stage("Fetch"):
+        print("fetching")
+    with celery_livelog.stage("Compile", pending=9) as s:
+        s.progress(4, 9, "half way")
+        print("compiling")
+        take_long.run(key)
+
+
 # -- tasks that wait for the test -------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import OperationalError
 
 from celery_livelog.attempts import Attempt
-from celery_livelog.errors import SettingsError
+from celery_livelog.errors import SchemaError, SettingsError
 from celery_livelog.records import utc
 from celery_livelog.stores.catalog import Catalog
 from celery_livelog.stores.models import Base
@@ -103,13 +103,28 @@ def test_a_place_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 def test_tables_of_another_shape(sqlite_file: Path) -> None:
-    """Tables that we do not know are left as they are; the error shows no arguments of tasks."""
+    """Tables that we do not know are left as they are."""
     connection = sqlite3.connect(sqlite_file)
     connection.execute("CREATE TABLE livelog_attempts (attempt TEXT PRIMARY KEY)")
-    connection.close()
     catalog = Catalog(f"sqlite:///{sqlite_file}")
-    with pytest.raises(OperationalError) as caught:
+    with pytest.raises(SchemaError, match=r"livelog_attempts with the columns attempt; .* set livelog_database_url"):
         catalog.write([begun()])
+    catalog.close()
+    assert connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [
+        ("livelog_attempts",)
+    ]
+    connection.close()
+
+
+def test_errors_show_no_arguments_of_tasks(sqlite_file: Path) -> None:
+    """What a database refuses is not shown."""
+    catalog = Catalog(f"sqlite:///{sqlite_file}")
+    catalog.write([begun(1)])
+    connection = sqlite3.connect(sqlite_file)
+    connection.execute("ALTER TABLE livelog_attempts DROP COLUMN args")
+    connection.close()
+    with pytest.raises(OperationalError) as caught:
+        catalog.write([begun(2)])
     assert "hunter2" not in str(caught.value)
     catalog.close()
 
