@@ -97,6 +97,18 @@ def test_another_shipper_goes_on_anywhere(frames: list[Frame], data: st.DataObje
     assert log.attempt == straight.attempt
 
 
+def test_another_shipper_knows_the_stages() -> None:
+    """Those that are open, and that in which an unfinished line was written."""
+    first = new_log()
+    for one in (event("stage_start", 1), event("stage_start", 2), text(b"unfinished", stage=1)):
+        first.feed(one)
+    second = resumed(first)
+    found = second.feed(frame(RAW, b"raw\n", STDERR)) + second.feed(end())
+    assert [(record.line, record.stage) for record in found if isinstance(record, Line)] == [
+        ("raw", 2), ("unfinished", 1),
+    ]  # fmt: skip
+
+
 def test_another_shipper_hides_what_was_masked() -> None:
     """Also a secret of which one piece of an overlong line has the beginning."""
     secret = b"s3cr3t-of-the-task"

@@ -207,6 +207,27 @@ def test_without_the_setting_a_marker_is_a_line() -> None:
     ]  # fmt: skip
 
 
+def resumed(log: AttemptLog) -> AttemptLog:
+    """What another shipper goes on with."""
+    state = msgspec.msgpack.decode(msgspec.msgpack.encode(log.state()), type=LogState)
+    return AttemptLog.resume(state, Redactions(Redactor()), ALL)
+
+
+def test_another_shipper_goes_on_at_every_byte() -> None:
+    """In a marker, in a group, while markers are stopped: the records are the same."""
+    script = (
+        b"::group::A\na\n::add-mask::made-up\nmade-up\n::stop-commands::t\n::group::no\n::t::\n::error::no\n--- B\nb\n"
+        b"section_start:1:c\r\x1b[0KC\nc\nsection_end:2:c\r\x1b[0Ksection_start:2:d\r\x1b[0K\n1%\r2%\n::endgroup::\nlast"
+    )
+    begun = event("stage_start", 1)
+    straight = feed(new_log(*ALL), begun, text(script, stage=1), end())
+    assert [record.name for record in straight if isinstance(record, StageStart)] == ["own", "A", "B", "C", "d"]
+    for at in range(len(script)):
+        first = new_log(*ALL)
+        found = feed(first, begun, text(script[:at], stage=1))
+        assert found + feed(resumed(first), text(script[at:], stage=1), end()) == straight
+
+
 PARTS = (
     *(b"text", b"\n", b"\r", b"\r\n", b"\x1b[0K", b"::", b"group::", b"::group::Build\n", b"::endgroup::\n"),
     *(b"::error::no\n", b"::add-mask::", b"s3cr3t-value", b"::stop-commands::t\n", b"::t::\n", b"--- ", b"+++ Test\n"),
@@ -242,8 +263,7 @@ def test_another_shipper_goes_on_anywhere(chunks: list[bytes], data: st.DataObje
     at = data.draw(st.integers(0, len(frames) - 1))
     log = new_log(*ALL)
     found = feed(log, *frames[:at])
-    state = msgspec.msgpack.decode(msgspec.msgpack.encode(log.state()), type=LogState)
-    found += feed(AttemptLog.resume(state, Redactions(Redactor()), ALL), *frames[at:])
+    found += feed(resumed(log), *frames[at:])
     assert found == feed(new_log(*ALL), *frames)
 
 
