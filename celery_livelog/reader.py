@@ -62,7 +62,7 @@ class Reader:
         if after is not None:
             await reading.start_after(after)
         elif tail is not None:
-            await reading.start_before_end(tail, attempt)
+            await reading.start_before_end(tail, attempt, partials=follow)
         async for batch in reading.present(partials=follow):
             if batch.records and attempt in (None, batch.number):
                 yield batch

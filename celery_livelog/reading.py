@@ -10,8 +10,8 @@ from celery_livelog.attempts import Attempt
 from celery_livelog.endings import LOST
 from celery_livelog.hub import Entry
 from celery_livelog.merge import Batch, Merge
-from celery_livelog.records import FINAL_STATES, Cursor, End, Partial, decode, utc
-from celery_livelog.sources import Sources
+from celery_livelog.records import FINAL_STATES, Cursor, End, Gap, Line, Partial, decode, utc
+from celery_livelog.sources import NEWEST, Sources, numbered
 from celery_livelog.stores.archive import Manifest
 
 _READ = 1000
@@ -60,9 +60,15 @@ class Reading:
                 return
             progress.n = extents.get(name, 0)
 
-    async def start_before_end(self, tail: int, attempt: int | None) -> None:
-        """Start so that the last `tail` records, of all attempts or one, are read; ends of attempts are not counted."""
-        extents = await self._extents()
+    async def start_before_end(self, tail: int, attempt: int | None, *, partials: bool = True) -> None:
+        """Start so that the last `tail` records, of all attempts or one, are read; ends of attempts are not counted.
+
+        :param partials: whether unfinished lines count, which may stand anywhere in the stream.
+        """
+        count = NEWEST + 2 * tail
+        entries = await self._sources.last_entries(self._task_id, count)
+        archived = await self._archived_extents()
+        extents = archived | numbered(entries)
         ended = await self._ended()
         for name, progress in reversed(self._merge.attempts.items()):
             size = extents.get(name, 0)
@@ -72,6 +78,8 @@ class Reading:
             countable = max(0, size - (name in ended))
             progress.n = max(0, countable - tail) if tail else size
             tail = max(0, tail - countable)
+        if not partials and len(entries) == count and self._suffice(entries[1:], archived, extents):
+            self._last_id = entries[0][0]
 
     async def present(self, *, partials: bool) -> AsyncIterator[Batch]:
         """All that is there now, attempt after attempt: a second one may start before the first has ended."""
@@ -170,11 +178,26 @@ class Reading:
         last = attempts[-1] if attempts else None
         return last is not None and last.state in FINAL_STATES and last.attempt in over and going <= over
 
+    def _suffice(self, entries: list[Entry], archived: dict[str, int], extents: dict[str, int]) -> bool:
+        """Whether the last entries of the stream have all that is to be read and that the archive has not."""
+        reached = {name: max(archived.get(name, 0), self._merge.of(name).n) for name in extents}
+        wanted = {name for name, size in extents.items() if reached[name] < size}
+        for _, name, record in entries:
+            if name in wanted and not isinstance(record, Partial):
+                first = record.first if isinstance(record, Gap) else record.n
+                begun = isinstance(record, Line) and record.piece > 0  # an overlong line whose first piece is before
+                if first + begun > reached[name] + 1:
+                    return False
+                wanted.remove(name)
+        return not wanted
+
     async def _extents(self) -> dict[str, int]:
         """The last number of each attempt that is anywhere."""
+        return await self._archived_extents() | await self._sources.newest(self._task_id)
+
+    async def _archived_extents(self) -> dict[str, int]:
         manifests = await self._sources.manifests(self._task_id)
-        archived = {name: manifest.segments[-1].last for name, manifest in manifests.items() if manifest.segments}
-        return archived | await self._sources.newest(self._task_id)
+        return {name: manifest.segments[-1].last for name, manifest in manifests.items() if manifest.segments}
 
     async def _ended(self) -> set[str]:
         """The attempts whose last record is an end."""

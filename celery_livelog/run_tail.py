@@ -53,7 +53,7 @@ class RunTail:
     async def _end_of(self, attempt: Attempt) -> list[tuple[str, Attempt, Record]]:
         names = self._of_task[attempt.task_id]
         reading = Reading(self._sources, attempt.task_id, names)
-        await reading.start_before_end(self._lines, names.index(attempt.attempt) + 1)
+        await reading.start_before_end(self._lines, names.index(attempt.attempt) + 1, partials=False)
         joiner, found, time = Joiner(), list[tuple[str, Attempt, Record]](), ""
         async for batch in reading.present(partials=False):
             for record in batch.records if batch.attempt == attempt.attempt else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from typing import TypeVar
 
 from msgspec.structs import asdict, replace
@@ -25,7 +25,7 @@ T = TypeVar("T")
 #: Entries of the index that are searched for a task that nothing else knows.
 _INDEX = 2000
 #: Entries at a stream's end that tell how far each attempt in it has come.
-_NEWEST = 200
+NEWEST = 200
 
 
 class Sources:
@@ -99,12 +99,11 @@ class Sources:
 
     async def newest(self, task_id: str) -> dict[str, int]:
         """The last number of each attempt at the end of the stream."""
-        last: dict[str, int] = {}
-        if self._stream is not None:
-            for _, name, record in reversed(await _asked(self._stream.newest(task_id, _NEWEST))):
-                if not isinstance(record, Partial):
-                    last[name] = max(record.n, last.get(name, 0))
-        return last
+        return numbered(await self.last_entries(task_id, NEWEST))
+
+    async def last_entries(self, task_id: str, count: int) -> list[Entry]:
+        """The last entries of a task's stream, in their order."""
+        return [] if self._stream is None else (await _asked(self._stream.newest(task_id, count)))[::-1]
 
     async def manifests(self, task_id: str) -> dict[str, Manifest]:
         """What the archive holds of a task, by attempt in order of start."""
@@ -143,6 +142,15 @@ def learn(known: dict[str, Attempt], attempt: Attempt) -> None:
     before = known.get(attempt.attempt)
     if before is None or (before.running and not attempt.running) or (attempt.archive and not before.archive):
         known[attempt.attempt] = attempt
+
+
+def numbered(entries: Iterable[Entry]) -> dict[str, int]:
+    """The last number of each attempt among entries of a stream."""
+    last: dict[str, int] = {}
+    for _, name, record in entries:
+        if not isinstance(record, Partial):
+            last[name] = max(record.n, last.get(name, 0))
+    return last
 
 
 def _lost(attempt: Attempt) -> Attempt:

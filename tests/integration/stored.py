@@ -33,6 +33,10 @@ class Shipped:
         self._stores.catalog(copy(attempt))
         return attempt
 
+    def know(self, attempt: Attempt) -> None:
+        """What is known of an attempt now goes to the catalog."""
+        self._stores.catalog(copy(attempt))
+
     def print(self, attempt: Attempt, first: int, last: int) -> None:
         """Lines that say their own numbers."""
         attempt.lines = last

@@ -16,6 +16,8 @@ import pytest
 
 from celery_livelog import run
 from celery_livelog.runs import RunView
+from celery_livelog.stores.database import Database
+from celery_livelog.stores.schema import VERSION_TABLE
 from tests.integration.web import get, serving
 from tests.nodes import logs
 from tests.nodes.flower import Flower
@@ -179,3 +181,25 @@ def test_the_api(served: tuple[Project, Flower]) -> None:
         assert (answer.status, answer.json) == (404, {"error": "not found"})
     for path in ("?limit=few", "?before=yesterday", f"/{second.run_id}/logs?lines=-1"):
         assert get(f"{flower.url}/livelog/api/runs{path}").status == 400
+
+
+def test_a_catalog_of_another_version(project: Project, worker: StartWorker) -> None:
+    """The worker says what to run and goes on, with log and archive; the rows come when the catalog fits again."""
+    database = Database(project.settings.database_url)
+    database.upgrade()
+    note_version(database, "9999")
+    node = worker()
+    sent = project.run("staged")
+    node.wait_for_output("this celery-livelog knows none after 0002: install the release that they are of")
+    assert "celery_livelog/stores" not in node.output()
+    printed = ["item 1", "item 2", "item 3", "compiling"]
+    wait_for(lambda: logs.lines(logs.records(project, sent.id)) == printed, what="the log")
+    note_version(database, "0002")
+    database.close()
+    assert over(project, sent.id).state == "SUCCESS"
+    assert len(logs.ask(project, lambda reader: reader.runs.stages(sent.id))) == 2
+
+
+def note_version(database: Database, version: str) -> None:
+    with database._engine.begin() as connection:
+        connection.execute(VERSION_TABLE.update().values(version_num=version))

@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.frames import EVENT, Frame
 from celery_livelog.records import End, Line
 from celery_livelog.settings import Settings
 from celery_livelog.shipper import stores as shipper_stores
+from celery_livelog.shipper.attempt import AttemptLog
 from celery_livelog.shipper.stores import Stores
 from celery_livelog.stores.catalog import Catalog
 from tests.nodes.waiting import wait_for
@@ -77,3 +80,40 @@ def test_a_catalog_that_is_away_costs_no_output(open_stores: Open, tmp_path: Pat
     while not archived and time.monotonic() < end:
         stores.tick()
     assert archived == ["loud"]
+
+
+def test_a_part_of_a_journal_stays_until_the_catalog_has_its_stages(open_stores: Open, tmp_path: Path) -> None:
+    """What is told of a run or a stage before a part is in the catalog when that part is secured."""
+    url = f"sqlite:///{tmp_path}/c.db"
+    stores, _ = open_stores(url, 1 << 30)
+    found: list[list[str]] = []
+    catalog = Catalog(url)
+    stores.secured = lambda secured: found.append([stage.name for stage in catalog.stages_of_run("r")])
+    attempt = Attempt(attempt="a", task_id="t", run_id="r", started=AT)
+    log = AttemptLog(attempt)
+    stores.catalog(attempt)
+    for number in range(1, 4):
+        start = {"type": "stage_start", "stage": number, "name": f"Stage {number}"}
+        records = log.feed(Frame(EVENT, 0, 1, 0, number, 0, 0, msgspec.json.encode(start)))
+        stores.records(attempt, records, resumed=False)
+        stores.known(log.projection)
+    stores.secure(attempt, 2)
+    wait_for(lambda: found)
+    assert found == [["Stage 1", "Stage 2", "Stage 3"]]
+    catalog.close()
+
+
+def test_parts_do_not_wait_for_a_catalog_that_is_away(open_stores: Open, tmp_path: Path) -> None:
+    """When the spool is needed for output, what the archive has is enough."""
+    stores, _ = open_stores("sqlite:////proc/nowhere/c.db", 10_000)
+    secured: list[tuple[str, int]] = []
+    stores.secured = secured.append
+    attempt = Attempt(attempt="a", task_id="t", started=AT)
+    stores.records(attempt, [Line(n=1, timestamp=AT, stream="stdout", line="a line")], resumed=False)
+    stores.secure(attempt, 2)
+    wait_for(lambda: bool(stores._securing))
+    stores.tick()
+    assert secured == []
+    (tmp_path / "x.journal").write_bytes(bytes(5001))
+    wait_for(lambda: (stores.tick(), bool(secured))[1])
+    assert secured == [("a", 2)]
