@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import zoneinfo
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from celery_livelog.redact import compiled
+from celery_livelog.run_layouts import RunLayout
 
 _QUOTED = "a URL whose password is percent-encoded"
 
@@ -88,6 +91,27 @@ def patterns(value: Any) -> tuple[str, ...]:
         except ValueError as error:
             raise ValueError(f"regular expressions that match secrets; {error}") from None
     return given
+
+
+def run_dirs(value: Any) -> tuple[str, ...]:
+    """One or several templates of run directories, made absolute; None for none."""
+    given = value if isinstance(value, (list, tuple)) else () if value is None else (value,)
+    return tuple(RunLayout.parse(text(template)).text for template in given)
+
+
+def zone(value: Any) -> str:
+    """The name of a time zone; nothing for None."""
+    if value is None:
+        return ""
+    name = str(value)
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):  # OSError: of a directory, such as "Europe"
+        known = {known.casefold(): known for known in zoneinfo.available_timezones()}
+        near = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=0.0)
+        nearest = f"; did you mean {known[near[0]]}?" if near else ", and the system's time zones (package tzdata)"
+        raise ValueError(f"the name of a time zone such as Europe/Berlin{nearest}") from None
+    return name
 
 
 def one_of(*allowed: str) -> Callable[[Any], str]:

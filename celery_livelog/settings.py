@@ -51,10 +51,10 @@ class Settings:
     redact: tuple[str, ...] = _key((), checks.patterns, secret=True)
     redact_env: bool = _key(True, checks.flag)
     markers: tuple[str, ...] = _key((), checks.names("github", "buildkite", "gitlab"))
+    run_dir: tuple[str, ...] = _key((), checks.run_dirs)
+    shared_run_dir: tuple[str, ...] = _key((), checks.run_dirs)
+    timezone: str = _key("UTC", checks.zone)
     # Known and checked, without effect in this version: see `without_effect`.
-    run_dir: str | None = _key(None, checks.optional(checks.text))
-    shared_run_dir: str | None = _key(None, checks.optional(checks.text))
-    timezone: str | None = _key(None, checks.optional(checks.text))
     retention: Any = _key(2_592_000, lambda value: value)
     permission: str | None = _key(None, checks.optional(checks.text))
     secret_key: str | None = _key(None, checks.optional(checks.text), secret=True)
@@ -108,7 +108,7 @@ class Settings:
 
     def without_effect(self) -> list[str]:
         """The names of settings that were given but that this version does not act on."""
-        passive = ("run_dir", "shared_run_dir", "timezone", "secret_key")
+        passive = ("secret_key",)
         return [f"livelog_{name}" for name in passive if getattr(self, name) is not None]
 
     @classmethod
@@ -158,7 +158,17 @@ def _with_derived(given: dict[str, Any], conf: Mapping[str, Any]) -> dict[str, A
         "database_url": f"sqlite:///{home / 'catalog.sqlite3'}",
         "spool_dir": str(home / "spool"),
     }
-    return {**derived, **given, "dir": str(home), "archive_shared": "archive_url" in given}
+    zone = given.get("timezone") or _zone_of(conf)
+    return {**derived, **given, "dir": str(home), "archive_shared": "archive_url" in given, "timezone": zone}
+
+
+def _zone_of(conf: Mapping[str, Any]) -> str:
+    """The time zone that was configured for Celery itself, else UTC."""
+    value = conf.get("timezone")
+    try:
+        return checks.zone(getattr(value, "key", value)) or "UTC"  # a text or an object of zoneinfo
+    except ValueError:
+        return "UTC"
 
 
 def _redis_of(conf: Mapping[str, Any]) -> str | None:

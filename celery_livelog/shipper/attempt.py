@@ -17,6 +17,7 @@ from celery_livelog.records import End, Gap, Line, Partial, Record, RunStart, St
 from celery_livelog.redact import Redactor
 from celery_livelog.runs import Run
 from celery_livelog.shipper import logged
+from celery_livelog.shipper.inner_runs import InnerRuns
 from celery_livelog.shipper.log_state import LogState
 from celery_livelog.shipper.marked import MarkedLines, MarkedState
 from celery_livelog.shipper.markers import Markers
@@ -59,6 +60,7 @@ class AttemptLog:
         self.n = 0
         #: What its events say of its run and stages.
         self.projection = Projection(attempt, self.run)
+        self._inner = InnerRuns()
         self._begin(markers)
 
     @classmethod
@@ -67,6 +69,7 @@ class AttemptLog:
         log = cls(state.attempt, redactions.resume(state.redaction), run=state.run, requeued=state.requeued)
         log.n = state.n
         log._begin(markers, state)
+        log._inner = InnerRuns(state.inner)
         if state.projection is not None:
             log.projection.resume(state.projection)
         return log
@@ -85,7 +88,12 @@ class AttemptLog:
         stages, unfinished, redaction = self._stages.state, self._splitting.state(), self._redaction.state()
         projection = self.projection.state()
         known = self.attempt, self.requeued, self.n
-        return LogState(*known, stages, marked, unfinished, redaction, self.run, projection)
+        return LogState(*known, stages, marked, unfinished, redaction, self.run, projection, self._inner.state())
+
+    @property
+    def innermost_run(self) -> Run | None:
+        """The run with a name in which the records that came last were made: its own, or one begun within that."""
+        return self._inner.innermost or self.run
 
     @property
     def ended(self) -> bool:
@@ -99,6 +107,7 @@ class AttemptLog:
 
     def feed(self, frame: Frame) -> list[Record]:
         """The records that a frame completes."""
+        self._inner.go_on()
         if self.ended:
             return []
         if frame.kind in (TEXT, RAW):
@@ -238,6 +247,8 @@ class AttemptLog:
         self.n += 1
         if isinstance(record, RunStart) and self.run is None:
             self._join(record)
+        else:
+            self._inner.feed(record)
         self.projection.feed(record)
         return record
 

@@ -25,3 +25,4 @@ class LogState(msgspec.Struct, array_like=True):
     redaction: RedactionState
     run: Run | None
     projection: ProjectionState | None = None
+    inner: list[Run] = []

@@ -142,8 +142,10 @@ class Shipper:
         if attempt.attempt not in self._owners:
             self._owners[attempt.attempt] = follower
             self._stores.catalog(copy(attempt))
+            if log.run is not None:
+                self._stores.begins(attempt, log.run)
         if shown.records:
-            self._stores.records(attempt, shown.records, resumed=self._first_round)
+            self._stores.records(attempt, shown.records, resumed=self._first_round, run=log.innermost_run)
         if log.projection.news:
             self._stores.known(log.projection)
         if shown.part:
@@ -183,6 +185,7 @@ class Shipper:
         while self._archived:
             attempt = self._archived.popleft()
             self._owners.pop(attempt).parts.done(attempt)
+            self._stores.forget(attempt)
         while self._secured:
             attempt, part = self._secured.popleft()
             if attempt in self._owners:

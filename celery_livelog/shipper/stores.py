@@ -1,4 +1,4 @@
-"""The sinks of a shipper, wired up: live stream, archive, catalog and the worker's console."""
+"""The sinks of a shipper, wired up: live stream, archive, catalog, run directories and the worker's console."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from time import monotonic
 from celery_livelog import spool
 from celery_livelog.attempts import Attempt
 from celery_livelog.records import Record
+from celery_livelog.runs import Run
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.archiver import Archiver
 from celery_livelog.shipper.live import Live
 from celery_livelog.shipper.projection import Projection
 from celery_livelog.shipper.recorder import Recorder
+from celery_livelog.shipper.run_files import open_run_files
 from celery_livelog.shipper.settling import Settling
 from celery_livelog.shipper.sinks import Sink
 from celery_livelog.stores.archive import Archive
@@ -54,19 +56,33 @@ class Stores:
             Archive(settings.archive_url), settings.maxlen, directory, self._when_archived, self._when_secured
         )
         self._recorder = Recorder(settings.database_url, directory, self._settling.written, self._securing.written)
+        self._run_files = open_run_files(settings, directory, self._settling.written, self._securing.written)
         self._descriptors = console
         self._console: Sink[tuple[int, bytes]] = Sink("the console", self._write_console, hurried=True)
         # Two counters, each written by one thread only: the loop's and the sink's.
         self._console_taken = self._console_shown = 0
 
-    def records(self, attempt: Attempt, records: Sequence[Record], *, resumed: bool) -> None:
-        """Take records of an attempt; after its last one, `attempt` says how it ended."""
+    def begins(self, attempt: Attempt, run: Run) -> None:
+        """Take note that an attempt of a run that has a name has begun, or goes on under this shipper."""
+        for files in self._run_files:
+            files.put(attempt, run, [])
+
+    def records(self, attempt: Attempt, records: Sequence[Record], *, resumed: bool, run: Run | None = None) -> None:
+        """Take records of an attempt; after its last one, `attempt` says how it ended.
+
+        :param run: the run with a name in which they were made.
+        """
+        if run is not None:
+            for files in self._run_files:
+                files.put(attempt, run, records)  # before the archive, which tells them when it has all
         if self._live is not None:
             self._live.put(attempt, records, resumed=resumed)
         self._archiver.put(attempt, records, resumed=resumed)
 
     def secure(self, attempt: Attempt, number: int) -> None:
-        """Take all that an attempt has given until now to archive and catalog; then `secured` is called."""
+        """Take all that an attempt has given until now to all stores but the stream; then `secured` is called."""
+        for files in self._run_files:
+            files.flush(attempt.attempt)
         self._archiver.secure(attempt, number)
 
     def previews(self, attempt: Attempt, previews: Sequence[Record]) -> None:
@@ -91,6 +107,11 @@ class Stores:
         for stage in projection.progress():
             self._recorder.put(stage)
 
+    def forget(self, attempt: str) -> None:
+        """Nothing of an attempt will be asked of any shipper again."""
+        for files in self._run_files:
+            files.forget(attempt)
+
     def console(self, stream: int, data: bytes) -> None:
         """Take raw output for the worker's console."""
         if self._console_taken - self._console_shown < _CONSOLE_BYTES:
@@ -101,6 +122,8 @@ class Stores:
         """Called each round of the loop."""
         if self._live is not None:
             self._live.tick()
+        for files in self._run_files:
+            files.tick()
         now = monotonic()
         if (self._settling or self._securing) and now > self._weighed_at + _WEIGH_SECONDS:
             self._weighed_at = now
@@ -116,23 +139,31 @@ class Stores:
     @property
     def idle(self) -> bool:
         """Whether everything is written; not asked of the console, which may be gone."""
-        return self._archiver.idle and self._recorder.idle and (self._live is None or self._live.idle)
+        if not (self._archiver.idle and self._recorder.idle and (self._live is None or self._live.idle)):
+            return False
+        return all(files.idle for files in self._run_files)
 
     def close(self) -> None:
         """Stop all sinks, each after what it still holds or after some seconds."""
         self._console.close(_CLOSE_SECONDS)
         self._archiver.close(_CLOSE_SECONDS)
         self._recorder.close(_CLOSE_SECONDS)
+        for files in self._run_files:
+            files.close(_CLOSE_SECONDS)
         if self._live is not None:
             self._live.close(_CLOSE_SECONDS)
 
     def _when_secured(self, attempt: str, number: int) -> None:
-        self._securing.expect((attempt, number), 1)
+        self._securing.expect((attempt, number), 1 + len(self._run_files))
         self._recorder.secure(attempt, number)
+        for files in self._run_files:
+            files.secure(attempt, number)
 
     def _when_archived(self, attempt: Attempt) -> None:
-        self._settling.expect(attempt.attempt, 1 if self._live is None else 2)
+        self._settling.expect(attempt.attempt, (1 if self._live is None else 2) + len(self._run_files))
         self._recorder.put(attempt, last=True)
+        for files in self._run_files:
+            files.archived(attempt.attempt)
         if self._live is not None:
             self._live.archived(attempt)
 

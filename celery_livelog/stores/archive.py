@@ -15,12 +15,13 @@ from itertools import pairwise
 import msgspec
 
 from celery_livelog.errors import ArchiveError, complain
+from celery_livelog.names import safe_name
 from celery_livelog.records import Gap, encode
 from celery_livelog.stores import seekable
-from celery_livelog.stores.manifest import Manifest, Segment, attempt_path, safe_name
+from celery_livelog.stores.manifest import Manifest, Segment, attempt_path
 from celery_livelog.stores.objects import Objects
 
-__all__ = ["Archive", "Manifest", "Segment", "pack_segment", "safe_name"]
+__all__ = ["Archive", "Manifest", "Segment", "pack_segment"]
 
 #: Packed bytes that are fetched with the seek table from the end of a segment; few logs have more in all.
 END_BYTES = 64 * 1024

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 import msgspec
 
 from celery_livelog.errors import ArchiveError
+from celery_livelog.names import safe_name
 from celery_livelog.records import End, Gap, Line, Record, decode
 from celery_livelog.stores import seekable
-from celery_livelog.stores.manifest import Manifest, Segment, safe_name
+from celery_livelog.stores.manifest import Manifest, Segment
 from celery_livelog.stores.objects import Objects
 
 #: Logs that are checked at once.

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from typing import Any, Literal
 
 import msgspec
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import ArchiveError
-
-_PLAIN_ID = re.compile(r"[0-9a-z][0-9a-z._-]{0,127}")
+from celery_livelog.names import safe_name
 
 
 class Segment(msgspec.Struct, kw_only=True):
@@ -58,16 +55,6 @@ class Manifest(msgspec.Struct, kw_only=True):
     def to_json(self) -> bytes:
         """The manifest as one flat object, every field in it whatever its value."""
         return msgspec.json.encode({**msgspec.structs.asdict(self), **msgspec.structs.asdict(self.attempt)})
-
-
-def safe_name(task_id: str) -> str:
-    """A path component for a task id: a plain one as it is, any other as a hash, so that no two share one.
-
-    Plain is lower case only, for file systems that do not tell cases apart; a hash starts as no plain one can.
-    """
-    if _PLAIN_ID.fullmatch(task_id):
-        return task_id
-    return f"_{hashlib.sha256(task_id.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def attempt_path(task_id: str, attempt: str) -> str:

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import ArchiveError
+from celery_livelog.names import safe_name
 from celery_livelog.records import Gap, Line, Record, decode, encode
 from celery_livelog.stores import seekable
-from celery_livelog.stores.archive import Archive, Manifest, safe_name
+from celery_livelog.stores.archive import Archive, Manifest
 
 TASK = "5bd4b8f2-6a6b-4a0e-9d8c-2f4f7a1f9c11"
 TIME = "2026-03-01T12:00:00.000000+00:00"
