@@ -117,8 +117,8 @@ def _taken_apart(template: str) -> tuple[Path, tuple[str, ...]]:
     first = next((at for at, component in enumerate(components) if _fields(component)), None)
     if first is None:
         raise ValueError(f"{_EXPECTED}; it has no placeholder, so that all runs would share one directory")
-    if {".", ".."} & set(components[first:]):
-        raise ValueError(f"{_EXPECTED}, without . and .. after the first placeholder")
+    if ".." in components[first:]:
+        raise ValueError(f"{_EXPECTED}, without .. after the first placeholder")
     root = "/" + "/".join(component.format() for component in components[:first])
     return Path(root), tuple(components[first:])
 

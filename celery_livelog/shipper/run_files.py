@@ -35,8 +35,6 @@ _REFUSALS = frozenset({
     errno.EACCES, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR,
     errno.ENXIO, errno.EPERM,
 })  # fmt: skip
-#: Different things that are said once each.
-_SAID = 20
 
 
 @dataclass(slots=True)
@@ -59,7 +57,8 @@ class RunFiles:
 
     :param name: for messages and for the files of what waits.
     :param directory: the spool directory.
-    :param budget: bytes that may wait; what is more is left out, and the run's log says how much that is.
+    :param budget: bytes that may wait, if that is more than may wait in memory; what is more is left out, and the run's
+        log says how much that is.
     :param written: called, in the sink's thread, with the id of an attempt that was `archived` when its part is there.
     :param secured: the same with the number that `secure` was called with.
     """
@@ -77,7 +76,7 @@ class RunFiles:
         self._name = name
         self._layouts = layouts
         self._zone = ZoneInfo(zone)
-        self._budget = budget
+        self._budget = max(budget, _MEMORY_BYTES)
         self._written = written
         self._secured = secured
         self._tellings: dict[tuple[str, str], _Telling] = {}
@@ -197,7 +196,7 @@ class RunFiles:
             self._taken_bytes += size
             layout = choose(self._layouts, piece.run)
             if layout is None:
-                self._say_once(why_none(self._layouts[-1], piece.run))
+                self._complain(piece.run)
                 self._done(piece, size, queue)
             else:
                 place = Place(layout, layout.place(piece.run), piece.run.run_id)
@@ -213,10 +212,13 @@ class RunFiles:
         if piece.secures:
             self._secured((piece.teller.attempt, piece.secures))
 
-    def _say_once(self, what: str) -> None:
-        if what not in self._said and len(self._said) < _SAID:
-            self._said.add(what)
-            report(f"no directory for a run: {what}")
+    def _complain(self, run: Run) -> None:
+        """Say once for each placeholder that runs without it have no directory."""
+        layout = self._layouts[-1]
+        (missing, *_) = layout.missing(run)
+        if missing not in self._said:
+            self._said.add(missing)
+            report(f"no directory for such runs: {why_none(layout, run)}")
 
 
 def open_run_files(

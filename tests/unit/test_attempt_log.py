@@ -15,6 +15,7 @@ from celery_livelog.frames import END, EVENT, GAP, LOG, LOG_STREAM, MASK, RAW, S
 from celery_livelog.lines import WHOLE_LINE
 from celery_livelog.records import End, Gap, Line, Record, StageStart, Trace, encode
 from celery_livelog.redact import Redactor
+from celery_livelog.runs import Run
 from celery_livelog.shipper.attempt import AttemptLog
 from celery_livelog.shipper.log_state import LogState
 from celery_livelog.shipper.redaction import Redactions
@@ -107,6 +108,32 @@ def test_another_shipper_hides_what_was_masked() -> None:
     found += second.feed(text(secret[12:] + b" known before num123\n"))
     shown = "".join(record.line for record in found if isinstance(record, Line))
     assert shown == "x" * (WHOLE_LINE - 5) + "*** *** ***"
+
+
+def begun(run_id: str) -> Frame:
+    return frame(EVENT, {"type": "run_start", "run_id": run_id, "started": AT})
+
+
+def left(run_id: str) -> Frame:
+    return frame(EVENT, {"type": "run_end", "run_id": run_id, "state": "SUCCESS", "elapsed": 1.0})
+
+
+@pytest.mark.parametrize("sent", [None, Run(run_id="sent", started=AT)])
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_records_are_made_in_the_innermost_run(sent: Run | None, goes_on: bool) -> None:
+    """In the one that was begun last and not left; outside of all, in the attempt's own. Another shipper knows, too."""
+    log = AttemptLog(Attempt(attempt="00aa11bb", task_id="a-task", started=AT), run=sent)
+    story = [text(b"before\n"), begun("first"), text(b"in\n"), begun("second"), text(b"in\n"), left("second")]
+    story += [text(b"in\n"), left("first"), text(b"after\n"), left("unknown"), begun("third"), end("LOST", 137)]
+    found = []
+    for one in story:
+        log = resumed(log) if goes_on else log
+        assert log.feed(one)
+        found.append(log.innermost_run and log.innermost_run.run_id)
+    own = "sent" if sent else "first"
+    assert found == [sent and "sent", *["first"] * 2, *["second"] * 3, *["first"] * 2, *[own] * 2, *["third"] * 2]
+    assert log.run is not None
+    assert log.run.run_id == own
 
 
 @given(FRAMES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from celery import Celery
@@ -212,3 +213,29 @@ def test_settings_cannot_be_changed() -> None:
     """What was read once stays as it was read."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         read().maxlen = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("conf", "zone"),
+    [
+        ({}, "UTC"),
+        ({"timezone": "Asia/Tokyo"}, "Asia/Tokyo"),
+        ({"timezone": ZoneInfo("Asia/Tokyo")}, "Asia/Tokyo"),
+        ({"timezone": "Asia/Tokyo", "livelog_timezone": "Europe/Berlin"}, "Europe/Berlin"),
+        ({"timezone": "Asia/Tokyo", "livelog_timezone": None}, "Asia/Tokyo"),
+        ({"timezone": "no such zone"}, "UTC"),
+    ],
+)
+def test_the_time_zone(conf: dict[str, Any], zone: str) -> None:
+    """What is set for livelog, else for Celery, else UTC; an app says the same as a dict."""
+    assert read(**conf).timezone == zone
+    assert Settings.from_conf(app_with(**conf).conf).timezone == zone
+
+
+@pytest.mark.parametrize(
+    ("zone", "near"), [("Europe/Berln", "Europe/Berlin"), ("berlin", "Europe/Berlin"), ("../etc", ""), (5, "")]
+)
+def test_a_time_zone_that_there_is_not(zone: Any, near: str) -> None:
+    """The error names the nearest one."""
+    with pytest.raises(SettingsError, match=rf"^livelog_timezone is .*; expected .*; did you mean {near}.*\?$"):
+        read(livelog_timezone=zone)
