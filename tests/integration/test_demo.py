@@ -27,7 +27,7 @@ def of_the_demo(directory: Path) -> list[psutil.Process]:
 
 
 def test_the_demo_runs_to_its_end(tmp_path: Path) -> None:
-    """It shows both tasks' logs, says where they are archived, succeeds as they did, and leaves nothing running."""
+    """It shows all tasks' logs, says where they and runs' files are, succeeds as they did, leaves nothing running."""
     demo = subprocess.run(
         [sys.executable, "-m", "example_project.demo", "--once"],
         cwd=CHECKOUT,
@@ -46,8 +46,13 @@ def test_the_demo_runs_to_its_end(tmp_path: Path) -> None:
     assert re.search(r"^import time: .* asyncio$", demo.stdout, re.MULTILINE)  # on the stderr of a subprocess
 
     archived = re.findall(r"^Archive of \w+: (.+)$", demo.stdout, re.MULTILINE)
-    assert len(archived) == 2
+    assert len(archived) == 4
     for place in archived:
         (manifest,) = Path(place).glob("*/manifest.json")
         assert json.loads(manifest.read_bytes())["complete"]
+    compiled, automated = sorted(re.findall(r"^Files of a run: (.+)$", demo.stdout, re.MULTILINE), reverse=True)
+    assert re.fullmatch(
+        rf"{tmp_path}/platform_server/media/users/7/projects/project_42/runs/run_\d{{8}}_\d{{6}}", compiled
+    )
+    assert re.fullmatch(rf"{tmp_path}/logs/automation/a1/s7/run_\w+", automated)
     assert of_the_demo(tmp_path) == []
