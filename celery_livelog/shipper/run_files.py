@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import errno
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from celery_livelog.attempts import Attempt
-from celery_livelog.errors import complain, report
+from celery_livelog.errors import complain
 from celery_livelog.records import End, Record
-from celery_livelog.run_layouts import RunLayout, choose, why_none
+from celery_livelog.run_layouts import RunLayout
 from celery_livelog.runs import Run
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.backlog import Backlog
-from celery_livelog.shipper.run_pieces import UNKNOWN, Piece, Place, write
+from celery_livelog.shipper.run_pieces import UNKNOWN, Piece
 from celery_livelog.shipper.run_text import Teller
+from celery_livelog.shipper.run_writer import RunWriter
 from celery_livelog.shipper.sinks import Sink
 
 #: Seconds in which the records of a run come together: one append costs about as much as formatting a hundred lines.
 _SECONDS = 0.1
 #: Records of an attempt that come together at most.
 _GATHERED = 1000
-#: Bytes of records that may wait in memory packed; that are taken to the directories at once.
-_MEMORY_BYTES, _BATCH_BYTES = 4 * 1024 * 1024, 4 * 1024 * 1024
+#: Bytes of records that may wait in memory, packed.
+_MEMORY_BYTES = 4 * 1024 * 1024
 #: What part of the spool's budget may wait for directories that are away.
 _BUDGET_PART = 8
-#: What is wrong with one directory only, and no better later: other runs' files don't wait for it.
-_REFUSALS = frozenset({
-    errno.EACCES, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR,
-    errno.ENXIO, errno.EPERM,
-})  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -49,7 +42,6 @@ class _Telling:
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Piece).decode
 
 
 class RunFiles:
@@ -74,8 +66,6 @@ class RunFiles:
         secured: Callable[[tuple[str, int]], None] = lambda secured: None,
     ) -> None:
         self._name = name
-        self._layouts = layouts
-        self._zone = ZoneInfo(zone)
         self._budget = max(budget, _MEMORY_BYTES)
         self._written = written
         self._secured = secured
@@ -83,13 +73,10 @@ class RunFiles:
         self._gathering: dict[tuple[str, str], _Telling] = {}
         self._homes: dict[str, _Telling] = {}
         self._backlog = Backlog(directory, name.replace(" ", "-"), _MEMORY_BYTES)
-        # Two counters, each written by one thread only: who puts and the sink.
-        self._put_bytes = self._gone_bytes = 0
-        self._waiting: dict[Place, list[tuple[Piece, int]]] = {}
-        self._taken = self._taken_bytes = 0
-        self._said: set[str] = set()
-        #: What waits stands in the backlog and in `_waiting`; the queue says how much it is.
-        self._sink: Sink[None] = Sink(f"the {name}", self._work, gather=_SECONDS, meanwhile=_meanwhile)
+        self._put_bytes = 0
+        self._writer = RunWriter(name, layouts, zone, self._backlog, self._done)
+        #: What waits stands in the backlog and with the writer; the queue says how much it is.
+        self._sink: Sink[None] = Sink(f"the {name}", self._writer.work, gather=_SECONDS, meanwhile=_meanwhile)
 
     def put(self, attempt: Attempt, run: Run, records: Sequence[Record]) -> None:
         """Take records of an attempt for a run; none when the attempt has just begun."""
@@ -152,73 +139,26 @@ class RunFiles:
 
     def _flush(self, key: tuple[str, str]) -> None:
         telling = self._gathering.pop(key)
-        if self._put_bytes - self._gone_bytes <= self._budget:
+        if self._put_bytes - self._writer.told_bytes <= self._budget:
             records = telling.records
-            self._send(Piece(telling.teller, telling.run, telling.started, records, telling.after))
+            self._put_bytes += self._send(Piece(telling.teller, telling.run, telling.started, records, telling.after))
         else:
             complain(f"the {self._name} do not keep up: what they leave out is in the archive")
         if telling.records:
             telling.after = telling.records[-1].n
             telling.records = []
 
-    def _send(self, piece: Piece) -> None:
+    def _send(self, piece: Piece) -> int:
         data = _encode(piece)
-        self._put_bytes += len(data)
         self._backlog.put(data)
         self._sink.put(None)
+        return len(data)
 
-    def _work(self, queue: deque[None]) -> None:
-        """Write what waits, each run's by itself; what a file system does not take now waits for the next time."""
-        self._take(queue)
-        failure: OSError | None = None
-        for place, pieces in list(self._waiting.items()):
-            try:
-                write(place, [piece for piece, _ in pieces], self._zone)
-            except OSError as error:
-                if error.errno not in _REFUSALS:
-                    failure = failure or error
-                    continue
-                complain(f"the {self._name} lack run {place.run_id}", error)
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not hold up the other runs
-                complain(f"the {self._name} lack run {place.run_id}", error)
-            del self._waiting[place]
-            for piece, size in pieces:
-                self._done(piece, size, queue)
-        if failure is not None:
-            raise failure
-
-    def _take(self, queue: deque[None]) -> None:
-        while self._taken < len(queue) and self._taken_bytes < _BATCH_BYTES:
-            data = self._backlog.first()
-            piece, size = _decode(data), len(data)
-            self._backlog.drop()
-            self._taken += 1
-            self._taken_bytes += size
-            layout = choose(self._layouts, piece.run)
-            if layout is None:
-                self._complain(piece.run)
-                self._done(piece, size, queue)
-            else:
-                place = Place(layout, layout.place(piece.run), piece.run.run_id)
-                self._waiting.setdefault(place, []).append((piece, size))
-
-    def _done(self, piece: Piece, size: int, queue: deque[None]) -> None:
-        self._taken -= 1
-        self._taken_bytes -= size
-        self._gone_bytes += size
-        queue.popleft()
+    def _done(self, piece: Piece) -> None:
         if piece.last:
             self._written(piece.teller.attempt)
         if piece.secures:
             self._secured((piece.teller.attempt, piece.secures))
-
-    def _complain(self, run: Run) -> None:
-        """Say once for each placeholder that runs without it have no directory."""
-        layout = self._layouts[-1]
-        (missing, *_) = layout.missing(run)
-        if missing not in self._said:
-            self._said.add(missing)
-            report(f"no directory for such runs: {why_none(layout, run)}")
 
 
 def open_run_files(

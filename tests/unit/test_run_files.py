@@ -248,7 +248,7 @@ def test_a_disk_that_is_away(start: Open, root: Path, monkeypatch: pytest.Monkey
     files = start()
     files.put(attempt(), RUN, STORY)
     files.archived(WHO["attempt"])
-    wait_for(lambda: files._waiting)
+    wait_for(lambda: files._writer._waiting)
     assert (written, files.idle) == ([], False)
     away = False
     settle(files)
