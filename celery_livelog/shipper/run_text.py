@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,13 +24,13 @@ from celery_livelog.records import (
     StageStart,
     Trace,
 )
+from celery_livelog.run_progress import Event, in_zone, of_event, of_interruption, why
 from celery_livelog.runs import Run
 
 TRACE, PROGRESS = "run_trace.jsonl", "stages/progress.jsonl"
 #: Stages up to this number have a log of their own: a task that makes a stage of each item must not fill the directory.
 _STAGE_LOGS = 1000
 
-StageEvent = StageStart | StageProgress | StageComplete | StageError
 _OF_STAGES = (StageStart, StageProgress, StageComplete, StageError)
 _json = msgspec.json.Encoder().encode
 
@@ -44,11 +43,6 @@ class Teller(msgspec.Struct, array_like=True, frozen=True):
     name: str
     worker: str
     retries: int
-
-    @property
-    def short(self) -> str:
-        """What stands before each of its lines."""
-        return f"{self.name.rpartition('.')[2] or 'task'}[{self.task_id[:8]}]"
 
 
 class Told(msgspec.Struct):
@@ -81,7 +75,7 @@ class RunText:
         """
         run = self._run
         known = {"Run": run.run_id, "Name": run.name, "Account": run.account, "Site": run.site, **run.fields}
-        known |= {"Started": _in_zone(run.started, self._zone).isoformat(" ", "milliseconds"), "Worker": teller.worker}
+        known |= {"Started": in_zone(run.started, self._zone).isoformat(" ", "milliseconds"), "Worker": teller.worker}
         width = max(map(len, known)) + 1
         for name, value in known.items():
             self._put(self._log, f"# {_one_line(name) + ':':<{width}} {_one_line(value)}".rstrip())
@@ -110,7 +104,7 @@ class RunText:
             elif isinstance(record, _OF_STAGES):
                 text += f"\n{record.traceback.rstrip()}" if isinstance(record, StageError) else ""
                 self._tell_stage(record.stage, record.timestamp, teller, text)
-                self._progress(teller, record.stage, record.name, record.timestamp, _status(record))
+                self._files[PROGRESS].append(of_event(record, teller.task_id, self._zone))
                 _keep_open(record, told)
             if not isinstance(record, (Line, Gap)):
                 self._trace(teller, record.timestamp, msgspec.to_builtins(record))
@@ -118,23 +112,17 @@ class RunText:
 
     def _interrupt(self, teller: Teller, end: End, told: Told) -> None:
         """What the attempt leaves open when it ends, the innermost first, is interrupted."""
-        why = f"interrupted: {end.reason or end.state}"
         for stage, name in sorted(told.stages.items(), reverse=True):
-            text = f"Stage {stage}: {name}: {why}"
+            text = f"Stage {stage}: {name}: {why(end)}"
             self._tell(self._log, end.timestamp, teller, text)
             self._tell_stage(stage, end.timestamp, teller, text)
-            self._progress(teller, stage, name, end.timestamp, {"status": "interrupted", "message": why})
-            error = {"type": "stage_error", "n": end.n, "stage": stage, "name": name, "error": why}
+            self._files[PROGRESS].append(of_interruption(stage, name, end, teller.task_id, self._zone))
+            error = {"type": "stage_error", "n": end.n, "stage": stage, "name": name, "error": why(end)}
             self._trace(teller, end.timestamp, error)
         told.stages.clear()
 
-    def _progress(self, teller: Teller, number: int, name: str, timestamp: str, status: dict[str, Any]) -> None:
-        at = _in_zone(timestamp, self._zone).isoformat()
-        line = {"stage": name, **status, "timestamp": at, "number": number, "task_id": teller.task_id}
-        self._files[PROGRESS].append(_json(line))
-
     def _trace(self, teller: Teller, timestamp: str, event: dict[str, Any]) -> None:
-        at = {"timestamp": _in_zone(timestamp, self._zone).isoformat()}
+        at = {"timestamp": in_zone(timestamp, self._zone).isoformat()}
         whose = {"run_id": self._run.run_id, "task_id": teller.task_id, "attempt": teller.attempt}
         self._files[TRACE].append(_json({**event, **at, **whose}))
 
@@ -143,20 +131,24 @@ class RunText:
             self._tell(f"stage_{stage}.log", timestamp, teller, text)
 
     def _tell(self, file: str, timestamp: str, teller: Teller, text: str) -> None:
-        before = f"{_in_zone(timestamp, self._zone).isoformat(' ', 'milliseconds')} {teller.short} "
-        for line in text.split("\n"):
-            self._put(file, before + line)
+        before = _before(timestamp, self._zone, teller)
+        if "\n" in text:
+            text = text.replace("\n", f"\n{before}")
+        self._put(file, before + text)
 
     def _put(self, file: str, line: str) -> None:
         self._files[file].append(line.encode("utf-8", "backslashreplace"))
 
 
-@lru_cache(maxsize=16)
-def _in_zone(timestamp: str, zone: ZoneInfo) -> datetime:
-    try:
-        return datetime.fromisoformat(timestamp).astimezone(zone)
-    except (ValueError, OverflowError):  # the start of a run, in a message that others have made
-        return datetime.fromtimestamp(0, zone)
+@lru_cache(maxsize=64)
+def _before(timestamp: str, zone: ZoneInfo, teller: Teller) -> str:
+    """What stands before each line."""
+    return f"{in_zone(timestamp, zone).isoformat(' ', 'milliseconds')} {_short(teller)} "
+
+
+@lru_cache(maxsize=64)
+def _short(teller: Teller) -> str:
+    return _one_line(f"{teller.name.rpartition('.')[2] or 'task'}[{teller.task_id[:8]}]")
 
 
 def _text(record: Record) -> str:
@@ -165,20 +157,7 @@ def _text(record: Record) -> str:
     return record.text
 
 
-def _status(record: StageEvent) -> dict[str, Any]:
-    """What an event says of its stage: a status for programs, a message for people, and numbers."""
-    message = record.text.removeprefix(f"Stage {record.stage}: {record.name}").lstrip(": ")
-    if isinstance(record, StageStart):
-        return {"status": "running", "message": f"started {message}".rstrip(), "total": record.pending}
-    if isinstance(record, StageProgress):
-        return {"status": "running", "message": message, "done": record.done, "total": record.total}
-    more = {"processed": record.processed, "elapsed": record.elapsed}
-    if isinstance(record, StageError):
-        return {"status": "error", "message": message, **more}
-    return {"status": "complete", "message": message, **more, "result": record.result}
-
-
-def _keep_open(record: StageEvent, told: Told) -> None:
+def _keep_open(record: Event, told: Told) -> None:
     if isinstance(record, StageStart):
         told.stages[record.stage] = record.name
     elif not isinstance(record, StageProgress):
