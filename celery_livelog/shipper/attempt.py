@@ -13,16 +13,16 @@ import msgspec
 from celery_livelog.attempts import Attempt
 from celery_livelog.endings import Ending
 from celery_livelog.frames import END, EVENT, GAP, LOG, LOG_STREAM, MASK, RAW, STREAMS, TEXT, Frame
-from celery_livelog.records import End, Gap, Line, Partial, Record, StageEvent, Trace, utc
+from celery_livelog.records import End, Gap, Line, Partial, Record, RunStart, StageEvent, Trace, utc
 from celery_livelog.redact import Redactor
 from celery_livelog.runs import Run
 from celery_livelog.shipper import logged
+from celery_livelog.shipper.inner_runs import InnerRuns
 from celery_livelog.shipper.log_state import LogState
 from celery_livelog.shipper.marked import MarkedLines, MarkedState
 from celery_livelog.shipper.markers import Markers
 from celery_livelog.shipper.projection import Projection
 from celery_livelog.shipper.redaction import Redaction, Redactions
-from celery_livelog.shipper.run_stack import RunStack
 from celery_livelog.shipper.splitting import RAW_CHANNEL, Lines, Place, Splitting
 from celery_livelog.shipper.stages import Stages
 
@@ -54,11 +54,13 @@ class AttemptLog:
         self._redaction = redaction or Redaction(Redactor())
         self._redaction.attempt(attempt)
         self.attempt = attempt
-        self.runs = RunStack(None if run is None else self._redaction.run(run))
+        #: The run with a name that it belongs to, from before or begun by itself.
+        self.run = None if run is None else self._redaction.run(run)
         self.requeued = requeued
         self.n = 0
         #: What its events say of its run and stages.
-        self.projection = Projection(attempt, self.runs.own)
+        self.projection = Projection(attempt, self.run)
+        self._inner = InnerRuns()
         self._begin(markers)
 
     @classmethod
@@ -66,9 +68,10 @@ class AttemptLog:
         """Go on from where a shipper before this one stood."""
         log = cls(state.attempt, redactions.resume(state.redaction), run=state.run, requeued=state.requeued)
         log.n = state.n
-        log.runs = RunStack(log.runs.own, state.runs)
         log._begin(markers, state)
-        log.projection.resume(state.projection)
+        log._inner = InnerRuns(state.inner)
+        if state.projection is not None:
+            log.projection.resume(state.projection)
         return log
 
     def _begin(self, dialects: Sequence[str], state: LogState | None = None) -> None:
@@ -85,8 +88,12 @@ class AttemptLog:
         stages, unfinished, redaction = self._stages.state, self._splitting.state(), self._redaction.state()
         projection = self.projection.state()
         known = self.attempt, self.requeued, self.n
-        runs = self.runs.own, self.runs.within
-        return LogState(*known, stages, marked, unfinished, redaction, projection, *runs)
+        return LogState(*known, stages, marked, unfinished, redaction, self.run, projection, self._inner.state())
+
+    @property
+    def innermost_run(self) -> Run | None:
+        """The run with a name in which the records that came last were made: its own, or one begun within that."""
+        return self._inner.innermost or self.run
 
     @property
     def ended(self) -> bool:
@@ -100,7 +107,7 @@ class AttemptLog:
 
     def feed(self, frame: Frame) -> list[Record]:
         """The records that a frame completes."""
-        self.runs.go_on()
+        self._inner.go_on()
         if self.ended:
             return []
         if frame.kind in (TEXT, RAW):
@@ -238,8 +245,14 @@ class AttemptLog:
         fields = {**self._redaction.event(event), "n": self.n + 1, "timestamp": timestamp}
         record: StageEvent = msgspec.convert(fields, StageEvent, strict=False)
         self.n += 1
-        if self.runs.follow(record) and self.runs.own is not None:
-            own = self.runs.own
-            self.attempt.run_id, self.attempt.account, self.attempt.site = own.run_id, own.account, own.site
+        if isinstance(record, RunStart) and self.run is None:
+            self._join(record)
+        else:
+            self._inner.feed(record)
         self.projection.feed(record)
         return record
+
+    def _join(self, begun: RunStart) -> None:
+        """The task has begun a run, and belongs to none with a name."""
+        self.run = msgspec.convert(begun, Run, from_attributes=True)
+        self.attempt.run_id, self.attempt.account, self.attempt.site = begun.run_id, begun.account, begun.site

@@ -23,7 +23,6 @@ class LogState(msgspec.Struct, array_like=True):
     marked: MarkedState
     unfinished: SplittingState
     redaction: RedactionState
-    projection: ProjectionState
-    #: The run that it belongs to, and those that it has begun within that and not left.
     run: Run | None
-    runs: list[Run] = []
+    projection: ProjectionState | None = None
+    inner: list[Run] = []

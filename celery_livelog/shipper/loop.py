@@ -142,10 +142,10 @@ class Shipper:
         if attempt.attempt not in self._owners:
             self._owners[attempt.attempt] = follower
             self._stores.catalog(copy(attempt))
-            if log.runs.own is not None:
-                self._stores.begins(attempt, log.runs.own)
+            if log.run is not None:
+                self._stores.begins(attempt, log.run)
         if shown.records:
-            self._stores.records(attempt, shown.records, resumed=self._first_round, run=log.runs.innermost)
+            self._stores.records(attempt, shown.records, resumed=self._first_round, run=log.innermost_run)
         if log.projection.news:
             self._stores.known(log.projection)
         if shown.part:

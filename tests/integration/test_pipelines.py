@@ -1,210 +1,205 @@
-"""The example's two pipelines in both layouts: their files say what `livelog logs` says, also when killed half way."""
+"""Runs and stages from real workers: the catalog, the API and the terminal say the same of them."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Callable, Iterator
-from itertools import product
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
-from celery.result import AsyncResult
 
-from celery_livelog.records import decode
+from celery_livelog import run
+from celery_livelog.runs import RunView
+from celery_livelog.stores.database import Database
+from celery_livelog.stores.schema import VERSION_TABLE
+from tests.integration.web import get, serving
 from tests.nodes import logs
-from tests.nodes.process import LocalProcess
+from tests.nodes.flower import Flower
 from tests.nodes.project import Project
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
 from tests.nodes.worker import Worker
 
-CHECKOUT = Path(__file__).parents[2]
-PIPELINES = {"compiling.compile_project": 4, "automation.automate_site": 3}
-FIELDS = {"user_id": "7", "project_id": "42", "account": "a1", "site": "s7"}
-LAYOUTS = {
-    "compile": (r"7/projects/project_42/runs/run_\d{8}_\d{6}", "run.log"),
-    "automation": (r"a1/s7/run_\d{8}_\d{6}_[0-9a-f]+", "automation_run.log"),
-}
-CELERY = [sys.executable, "-m", "celery", "-A", "example_project"]
+StartWorker = Callable[..., Worker]
 
 
-class Example(Project):
-    """The example project; its files are in the directory in which its commands run."""
-
-    def __init__(self, directory: Path, redis_url: str) -> None:
-        super().__init__(directory, redis_url)
-        self.app.main = "example_project"
-        self.env = {
-            **os.environ, "PYTHONPATH": str(CHECKOUT), "REDIS_URL": redis_url, "LIVELOG_DIR": f"{directory}/livelog",
-        }  # fmt: skip
-
-    def lead(self, layout: str) -> None:
-        """Have all runs in one layout, and a mirror of it."""
-        (self.directory / "layout.py").write_text(
-            "from example_project import app\n"
-            f"app.conf.livelog_run_dir = '{layout}:{self.directory}/runs'\n"
-            f"app.conf.livelog_shared_run_dir = '{layout}:{self.directory}/shared'\n"
-            "app.conf.livelog_timezone = 'Asia/Kolkata'\n"
-        )
-
-    def start_pipeline(self, task: str, pace: float) -> AsyncResult:
-        return self.app.send_task(f"example_project.{task}", kwargs={**FIELDS, "pace": pace})
-
-    def shown(self, task_id: str) -> tuple[int, list[str]]:
-        """The exit code of `livelog logs`, and the records that it shows, as text."""
-        command = [*CELERY, "livelog", "logs", task_id, "--json"]
-        done = subprocess.run(command, cwd=self.directory, env=self.env, stdout=subprocess.PIPE, check=False)
-        return done.returncode, [decode(line).text for line in done.stdout.splitlines()]
+def view(project: Project, run_id: str) -> RunView | None:
+    return logs.ask(project, lambda reader: reader.runs.get(run_id))
 
 
-@pytest.fixture
-def example(valkey: Valkey, tmp_path: Path) -> Iterator[Example]:
-    """The example project with all its files in `tmp_path`."""
-    example = Example(tmp_path / "example", valkey.url)
-    yield example
-    example.close()
+def over(project: Project, run_id: str, tasks: int = 1) -> RunView:
+    """A run, once all its tasks have ended."""
+
+    def ended() -> RunView | None:
+        found = view(project, run_id)
+        return found if found is not None and found.tasks == tasks and found.state != "RUNNING" else None
+
+    return wait_for(ended, what=f"the end of {run_id}")
 
 
-def folder(example: Example, layout: str, root: str = "runs") -> Path | None:
-    """The directory of the one run in a layout, once there is one."""
-    pattern, log = LAYOUTS[layout]
-    for path in (example.directory / root).rglob(log):
-        assert re.fullmatch(pattern, str(path.parent.relative_to(example.directory / root)))
-        return path.parent
-    return None
+def livelog(project: Project, *arguments: str, code: int = 0) -> str:
+    """What a command prints."""
+    command = [sys.executable, "-m", "celery", "-A", "proj", "livelog", *arguments]
+    done = subprocess.run(command, cwd=project.directory, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout
 
 
-def lines(path: Path) -> list[str]:
-    """The lines of a log, without what stands before each and but its head."""
-    found = re.findall(r"^(\S+ \S+) \w+\[\w{8}\] (.*)$", path.read_text(), re.MULTILINE)
-    assert all(time.endswith("+05:30") for time, _ in found)
-    return [text for _, text in found if not text.startswith("[begins")]
+def test_a_run_of_several_tasks(project: Project, worker: StartWorker) -> None:
+    """Begun by the code that sends: one run, its stages with results as JSON, in catalog and terminal alike."""
+    worker()
+    with run(account="a1", site="s7", name="nightly", user_id=7) as begun:
+        failed = project.send("staged", True)
+        project.send("staged")
+        project.send("print_lines", 2)
+    found = over(project, begun.run_id, tasks=3)
+    assert (found.state, found.failed, found.name, found.account, found.site) == ("FAILURE", 1, "nightly", "a1", "s7")
+    assert found.fields == {"user_id": "7"}
+    stages = logs.ask(project, lambda reader: reader.runs.stages(begun.run_id))
+    of_failed = [stage for stage in stages if stage.task_id == failed.id]
+    assert [(stage.stage, stage.name, stage.state, stage.done) for stage in of_failed] == [
+        (1, "Fetch", "complete", 3),
+        (2, "Compile", "error", 0),
+    ]
+    assert of_failed[0].result == {"credits": 1.5, "items": ["ä", None]}
+    assert (of_failed[0].pending, of_failed[0].message, of_failed[1].error) == (3, "item 3", "ValueError: no compiler")
+    assert sorted(stage.state for stage in stages) == ["complete", "complete", "complete", "error"]
+
+    described = json.loads(livelog(project, "runs", begun.run_id, "--json"))
+    assert (described["run"]["state"], len(described["tasks"]), len(described["stages"])) == ("FAILURE", 3, 4)
+    table = livelog(project, "runs", begun.run_id)
+    assert "ValueError: no compiler" in table
+    assert failed.id in table
+    assert begun.run_id in livelog(project, "runs", "--account", "a1")
+    assert begun.run_id not in livelog(project, "runs", "--account", "a2")
+    livelog(project, "runs", begun.run_id, "--account", "a2", code=1)
+
+    printed = livelog(project, "logs", "--run", begun.run_id, "--json", code=1)
+    records = [json.loads(line) for line in printed.splitlines()]
+    assert [record["timestamp"] for record in records] == sorted(record["timestamp"] for record in records)
+    lines = [record["line"] for record in records if record.get("stream") == "stdout"]
+    assert sorted(lines) == sorted(2 * ["item 1", "item 2", "item 3", "compiling"] + ["line 1", "line 2"])
+    assert livelog(project, "logs", "--run", begun.run_id, "-n", "1", "--json", code=1) == printed.splitlines(True)[-1]
 
 
-def objects(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def test_a_run_that_a_task_begins(project: Project, worker: StartWorker) -> None:
+    """It is known while it goes on, and its end is what the task has seen."""
+    worker()
+    run_id = project.run("nightly").get()
+    found = over(project, run_id, tasks=2)
+    assert (found.state, found.named, found.account) == ("SUCCESS", True, "a1")
+    assert [entry.run_id for entry in logs.ask(project, lambda reader: reader.runs.recent())] == [run_id]
+    names = {attempt.name for attempt in logs.ask(project, lambda reader: reader.runs.attempts(run_id))}
+    assert names == {"proj.nightly", "proj.print_lines"}
+    assert [stage.name for stage in logs.ask(project, lambda reader: reader.runs.stages(run_id))] == [
+        "Fetch",
+        "Compile",
+    ]
 
 
-def settled(example: Example, layout: str, task_id: str) -> Path:
-    """The run's directory when the attempt's end is in it."""
-    ended = re.compile(r"\[(SUCCESS|FAILURE)[^\n]*\]\n\Z")
-
-    def has_ended(root: str) -> Path | None:
-        found = folder(example, layout, root)
-        return found if found is not None and ended.search((found / LAYOUTS[layout][1]).read_text()) else None
-
-    wait_for(lambda: has_ended("shared"), what="the mirror")
-    found = wait_for(lambda: has_ended("runs"), what="the run's files")
-    logs.archived(example, task_id)
-    return found
-
-
-def agrees(log: list[str], shown: list[str]) -> bool:
-    """Whether a run's log says the same as `livelog logs`, to which it adds the results of stages."""
-    return len(log) == len(shown) and all(
-        ours == theirs or ours.startswith(f"{theirs}: {{") for ours, theirs in zip(log, shown, strict=True)
-    )
-
-
-@pytest.fixture
-def worker(example: Example, launch: Callable[[LocalProcess], LocalProcess]) -> Callable[[str], LocalProcess]:
-    """Start a worker of the example project with all runs in one layout."""
-
-    def start(layout: str) -> LocalProcess:
-        example.lead(layout)
-        return launch(Worker(example, concurrency=1, args=["--include", "layout"], env=example.env))
-
-    return start
-
-
-@pytest.mark.parametrize(("task", "layout"), [*product(PIPELINES, LAYOUTS)])
-def test_a_pipeline(example: Example, worker: Callable[[str], LocalProcess], task: str, layout: str) -> None:
-    """Log, stages, trace and progress agree with what was printed; the mirror has the same."""
-    worker(layout)
-    task_id = example.start_pipeline(task, 0).id
-    here = settled(example, layout, task_id)
-    stages = range(1, PIPELINES[task] + 1)
-    code, shown = example.shown(task_id)
-    log = lines(here / LAYOUTS[layout][1])
-    assert (code, log[-1]) == (0, "[SUCCESS]")
-    assert agrees(log, shown)
-
-    files = {str(path.relative_to(here)) for path in here.rglob("*") if path.is_file() and ".livelog" not in path.parts}
-    expected = {LAYOUTS[layout][1], "run_trace.jsonl", "stages/progress.jsonl", *(f"stage_{n}.log" for n in stages)}
-    assert files == expected
-    mirror = folder(example, layout, "shared")
-    assert mirror is not None
-    assert all((mirror / name).read_bytes() == (here / name).read_bytes() for name in files)
-
-    trace = objects(here / "run_trace.jsonl")
-    assert [entry["type"] for entry in trace if "stage" not in entry] == ["run_start", "run_end", "log_line_end"]
-    complete = [entry for entry in trace if entry["type"] == "stage_complete"]
-    assert [entry["stage"] for entry in complete] == list(stages)
-    progress = objects(here / "stages/progress.jsonl")
-    assert all(entry["timestamp"].endswith("+05:30") and entry["message"] for entry in progress)
-    for stage in complete:
-        name = stage["name"]
-        started = next(entry for entry in trace if entry["type"] == "stage_start" and entry["name"] == name)
-        assert started.get("pending", stage.get("processed", 0)) == stage.get("processed", 0)
-        assert [entry["status"] for entry in progress if entry["stage"] == name][-1] == "complete"
-        own = lines(here / f"stage_{stage['stage']}.log")
-        assert own[0].startswith(f"Stage {stage['stage']}: {name}")
-        assert set(own) <= set(log)
-    if task == "automation.automate_site":
-        items = [entry for entry in trace if entry["type"] == "trace"]
-        assert len(items) == sum(entry["processed"] for entry in complete)
-        spent = sum(entry["result"]["credits_used"] for entry in complete)
-        assert example.app.AsyncResult(task_id).get(timeout=30) == spent
-        assert f'"credits_used":{complete[0]["result"]["credits_used"]}' in lines(here / "stage_1.log")[-1]
-
-
-@pytest.mark.parametrize(
-    ("task", "layout"), [("compiling.compile_project", "compile"), ("automation.automate_site", "automation")]
-)
-def test_a_pipeline_that_is_killed(
-    example: Example, worker: Callable[[str], LocalProcess], task: str, layout: str
+@pytest.mark.parametrize("shipper_too", [False, True])
+def test_a_killed_task_interrupts_its_stage(
+    project: Project, worker: StartWorker, valkey: Valkey, shipper_too: bool
 ) -> None:
-    """Its files have all until then, the open stage as interrupted, and how it ended, as `livelog logs` has it."""
-    worker(layout)
-    task_id = example.start_pipeline(task, 0.2).id
+    """With how far it had come; also when the shipper is killed in the middle and another one goes on."""
+    node = worker(concurrency=1)
+    sent = project.send("stay_in_stage", "in-stage")
+    pid = int(valkey.client.blpop(["in-stage"], timeout=30)[1])
 
-    def half_way() -> bool:
-        here = folder(example, layout)
-        progress = here / "stages/progress.jsonl" if here else None
-        return progress is not None and progress.exists() and '"done":5' in progress.read_text()
+    def stages() -> list[tuple[str, str, int]]:
+        found = logs.ask(project, lambda reader: reader.runs.stages(sent.id))
+        return [(stage.name, stage.state, stage.done) for stage in found]
 
-    wait_for(half_way, what="some progress")
-    (attempt,) = logs.attempts(example, task_id)
-    os.kill(attempt.pid, signal.SIGKILL)
-    here = settled(example, layout, task_id)
-    code, shown = example.shown(task_id)
-    log = lines(here / LAYOUTS[layout][1])
-    assert code == 137
-    assert log[-1].startswith("[FAILURE: killed by signal 9 (SIGKILL)")
-    interrupted = log.pop(-2)
-    assert "interrupted: killed by signal 9" in interrupted
-    assert agrees(log, shown)
-
-    last = objects(here / "stages/progress.jsonl")[-1]
-    assert last["status"] == "interrupted"
-    assert lines(here / f"stage_{last['number']}.log")[-1] == interrupted
-    assert not (here / f"stage_{last['number'] + 1}.log").exists()
-    *_, stage, end = objects(here / "run_trace.jsonl")
-    assert (stage["type"], stage["stage"]) == ("stage_error", last["number"])
-    assert (end["type"], end["state"], end["exit_code"]) == ("log_line_end", "FAILURE", 137)
+    wait_for(lambda: stages() == [("Fetch", "complete", 0), ("Compile", "running", 4)], what="the stage that runs")
+    assert view(project, sent.id).state == "RUNNING"
+    if shipper_too:
+        shipper_of(node).kill()
+    os.kill(pid, signal.SIGKILL)
+    assert over(project, sent.id).state == "FAILURE"
+    assert stages() == [("Fetch", "complete", 0), ("Compile", "interrupted", 4)]
+    (_, stage) = logs.ask(project, lambda reader: reader.runs.stages(sent.id))
+    assert stage.error.startswith("killed by signal 9")
+    assert stage.ended
 
 
-def test_the_trees_of_both_pipelines(example: Example, launch: Callable[[LocalProcess], LocalProcess]) -> None:
-    """As the example is configured, each pipeline's runs are in a tree of their own; variables move the roots."""
-    moved = {"PIPELINE_OUTPUT_ROOT": f"{example.directory}/media", "AUTOMATION_LOG_DIR": f"{example.directory}/logs"}
-    launch(Worker(example, concurrency=2, env={**example.env, **moved}))
-    example.app.send_task("example_project.compiling.compile_project", (7, 42), {"pace": 0})
-    example.app.send_task("example_project.automation.automate_site", ("a1", "s7"), {"pace": 0})
-    for layout, root in (("compile", "media"), ("automation", "logs")):
-        wait_for(lambda layout=layout, root=root: folder(example, layout, root), what=f"a run in {root}")
+def shipper_of(node: Worker) -> psutil.Process:
+    """A worker's shipper."""
+    (shipper,) = (
+        child for child in psutil.Process(node.pid).children() if "celery_livelog.shipper" in " ".join(child.cmdline())
+    )
+    return shipper
+
+
+@pytest.fixture(scope="module")
+def served(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Flower]]:
+    with serving(valkey_server, Path(tmp_path_factory.mktemp("pipelines"))) as both:
+        yield both
+
+
+def test_the_api(served: tuple[Project, Flower]) -> None:
+    """Lists runs, tells of one with tasks and stages, and gives the end of its log; 404 for what there is not."""
+    project, flower = served
+    with run("nightly/1 ä", account="a1", name="first"):
+        project.send("staged")
+    with run(account="a2") as second:
+        project.send("print_lines", 5)
+    first_url = f"{flower.url}/livelog/api/runs/{urllib.parse.quote('nightly/1 ä', safe='')}"
+    over(project, "nightly/1 ä")
+    over(project, second.run_id)
+
+    listed = get(f"{flower.url}/livelog/api/runs").json["runs"]
+    assert [(entry["run_id"], entry["account"]) for entry in listed] == [(second.run_id, "a2"), ("nightly/1 ä", "a1")]
+    assert [entry["name"] for entry in get(f"{flower.url}/livelog/api/runs?account=a1").json["runs"]] == ["first"]
+    assert len(get(f"{flower.url}/livelog/api/runs?limit=1").json["runs"]) == 1
+    before = urllib.parse.quote(listed[0]["started"])
+    assert len(get(f"{flower.url}/livelog/api/runs?before={before}").json["runs"]) == 1
+
+    described = get(first_url).json
+    assert (described["run"]["state"], described["run"]["tasks"]) == ("SUCCESS", 1)
+    assert [(task["name"], task["state"], task["attempts"]) for task in described["tasks"]] == [
+        ("proj.staged", "SUCCESS", 1)
+    ]
+    assert [(stage["name"], stage["state"], stage["result"]) for stage in described["stages"]] == [
+        ("Fetch", "complete", {"credits": 1.5, "items": ["ä", None]}),
+        ("Compile", "complete", None),
+    ]
+    printed, complete = get(f"{first_url}/logs?lines=2").text.splitlines()
+    assert printed.endswith("compiling")
+    assert f" staged[{described['tasks'][0]['task_id'][:8]}] Stage 2: Compile: complete" in complete
+    log = f"{flower.url}/livelog/api/runs/{second.run_id}/logs"
+    assert [line.split("] ")[1] for line in get(log).text.splitlines()] == [f"line {number}" for number in range(1, 6)]
+    assert livelog(project, "logs", "--run", second.run_id) == get(log).text
+    assert get(f"{log}?lines=0").text == ""
+    for path in ("no-such-run", "no-such-run/logs"):
+        answer = get(f"{flower.url}/livelog/api/runs/{path}")
+        assert (answer.status, answer.json) == (404, {"error": "not found"})
+    for path in ("?limit=few", "?before=yesterday", f"/{second.run_id}/logs?lines=-1"):
+        assert get(f"{flower.url}/livelog/api/runs{path}").status == 400
+
+
+def test_a_catalog_of_another_version(project: Project, worker: StartWorker) -> None:
+    """The worker says what to run and goes on, with log and archive; the rows come when the catalog fits again."""
+    database = Database(project.settings.database_url)
+    database.upgrade()
+    note_version(database, "9999")
+    node = worker()
+    sent = project.run("staged")
+    node.wait_for_output("this celery-livelog knows none after 0002: install the release that they are of")
+    assert "celery_livelog/stores" not in node.output()
+    printed = ["item 1", "item 2", "item 3", "compiling"]
+    wait_for(lambda: logs.lines(logs.records(project, sent.id)) == printed, what="the log")
+    note_version(database, "0002")
+    database.close()
+    assert over(project, sent.id).state == "SUCCESS"
+    assert len(logs.ask(project, lambda reader: reader.runs.stages(sent.id))) == 2
+
+
+def note_version(database: Database, version: str) -> None:
+    with database._engine.begin() as connection:
+        connection.execute(VERSION_TABLE.update().values(version_num=version))

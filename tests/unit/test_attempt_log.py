@@ -141,11 +141,11 @@ def test_records_are_made_in_the_innermost_run(sent: Run | None, goes_on: bool) 
     for one in story:
         log = resumed(log) if goes_on else log
         assert log.feed(one)
-        found.append(log.runs.innermost and log.runs.innermost.run_id)
+        found.append(log.innermost_run and log.innermost_run.run_id)
     own = "sent" if sent else "first"
     assert found == [sent and "sent", *["first"] * 2, *["second"] * 3, *["first"] * 2, *[own] * 2, *["third"] * 2]
-    assert log.runs.own is not None
-    assert log.runs.own.run_id == own
+    assert log.run is not None
+    assert log.run.run_id == own
 
 
 @given(FRAMES)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from celery_livelog.errors import SettingsError
@@ -115,6 +115,7 @@ def test_no_value_leads_out_of_the_root(template: str, account: str, site: str, 
         assert "/" not in component
 
 
+@example(["A1", "a1", "-", "", "_", "a1 ", "a/1"])
 @given(st.lists(VALUES, min_size=2, max_size=5, unique=True))
 def test_different_values_are_different_directories(values: list[str]) -> None:
     """Also where the file system does not tell upper and lower case apart."""
