@@ -9,8 +9,9 @@ Rules:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from types import MappingProxyType
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.merge import Batch
@@ -32,18 +33,16 @@ def reader_for(reader: Reader, seen: Seen) -> Reader:
 class ScopedReader(Reader):
     """Reads tasks and runs that lie in one of some scopes, over the connections of another reader."""
 
-    def __init__(self, reader: Reader, scopes: Sequence[Scope]) -> None:
+    def __init__(self, reader: Reader, seen: Sequence[Scope]) -> None:
         self._reader = reader
         self._sources = reader._sources
-        self._scopes = scopes
-        self._scoped = ScopedRuns(reader.runs, scopes)
+        self._seen = seen
+        self._scoped = ScopedRuns(reader.runs, seen)
         self.runs = self._scoped
 
-    async def recent(
-        self, limit: int = 100, *, account: str | None = None, site: str | None = None
-    ) -> list[Attempt]:
+    async def recent(self, limit: int = 100, *, account: str | None = None, site: str | None = None) -> list[Attempt]:
         known: dict[str, Attempt] = {}
-        for scope in self._scopes:
+        for scope in self._seen:
             for attempt in await self._recent(scope, limit):
                 if account in (None, attempt.account) and site in (None, attempt.site):
                     known[attempt.attempt] = attempt
@@ -93,9 +92,9 @@ class ScopedReader(Reader):
     async def _in_scope(self, task_id: str, attempts: Sequence[Attempt]) -> bool:
         run_ids = {attempt.run_id for attempt in attempts}
         run_id = run_ids.pop() if len(run_ids) == 1 else task_id  # to ask for, whether there is one or not
-        for scope in self._scopes:
+        for scope in self._seen:
             holds = bool(attempts) and all(scope.holds(attempt.account, attempt.site) for attempt in attempts)
-            if scope.owners and await self._scoped.owned(scope, run_id) is None:
+            if scope.owners and await self._scoped.in_scope(scope, run_id) is None:
                 holds = False
             if holds:
                 return True
@@ -105,28 +104,33 @@ class ScopedReader(Reader):
 class ScopedRuns(RunReader):
     """Reads the runs that lie in one of some scopes."""
 
-    def __init__(self, runs: RunReader, scopes: Sequence[Scope]) -> None:
+    def __init__(self, runs: RunReader, seen: Sequence[Scope]) -> None:
         super().__init__(runs._sources)
         self._runs = runs
-        self._scopes = scopes
+        self._seen = seen
 
-    def within(
-        self, account: str | None = None, site: str | None = None, fields: dict[str, str] | None = None
-    ) -> RunReader:
-        return ScopedRuns(self._runs.within(account, site, fields), self._scopes)
+    def within(self, account: str | None = None, site: str | None = None) -> RunReader:
+        return ScopedRuns(self._runs.within(account, site), self._seen)
 
     async def recent(
-        self, limit: int = 100, *, before: str | None = None, account: str | None = None, site: str | None = None
+        self,
+        limit: int = 100,
+        *,
+        before: str | None = None,
+        account: str | None = None,
+        site: str | None = None,
+        fields: Mapping[str, str] = MappingProxyType({}),
     ) -> list[RunView]:
         known: dict[tuple[str, str, str], RunView] = {}
-        for scope in self._scopes:
-            for runs in self._of(scope):
-                for run in await runs.recent(limit, before=before, account=account, site=site):
+        for scope in self._seen:
+            runs = self._runs.within(scope.account, scope.site)
+            for wanted in _wanted(scope, fields):
+                for run in await runs.recent(limit, before=before, account=account, site=site, fields=wanted):
                     known[run.run_id, run.account, run.site] = run
         return sorted(known.values(), key=lambda run: (run.started, run.run_id), reverse=True)[:limit]
 
-    async def get(self, run_id: str) -> RunView | None:
-        found = await self._found(run_id)
+    async def get(self, run_id: str, *, fields: Mapping[str, str] = MappingProxyType({})) -> RunView | None:
+        found = await self._found(run_id, fields)
         return None if found is None else found[0]
 
     async def attempts(self, run_id: str) -> list[Attempt]:
@@ -137,24 +141,33 @@ class ScopedRuns(RunReader):
         found = await self._found(run_id)
         return [] if found is None else await found[1].stages(run_id)
 
-    async def owned(self, scope: Scope, run_id: str) -> RunView | None:
-        """The run with this id in a scope."""
-        for runs in self._of(scope):
-            view = await runs.get(run_id)
+    async def in_scope(
+        self, scope: Scope, run_id: str, fields: Mapping[str, str] = MappingProxyType({})
+    ) -> RunView | None:
+        """The run with this id in one scope."""
+        runs = self._runs.within(scope.account, scope.site)
+        for wanted in _wanted(scope, fields):
+            view = await runs.get(run_id, fields=wanted)
             if view is not None:
                 return view
         return None
 
-    async def _found(self, run_id: str) -> tuple[RunView, RunReader] | None:
+    async def _found(
+        self, run_id: str, fields: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[RunView, RunReader] | None:
         """A run, and the reader of what belongs to it."""
-        for scope in self._scopes:
-            view = await self.owned(scope, run_id)
+        for scope in self._seen:
+            view = await self.in_scope(scope, run_id, fields)
             if view is not None:
                 # Tasks and stages know no owner: what is an owner's is so by the run, which is of one account and site.
                 of_run = (view.account, view.site) if scope.owners else (scope.account, scope.site)
                 return view, self._runs.within(*of_run)
         return None
 
-    def _of(self, scope: Scope) -> list[RunReader]:
-        within = self._runs.within(scope.account, scope.site)
-        return [within.within(fields={OWNER: owner}) for owner in sorted(scope.owners)] or [within]
+
+def _wanted(scope: Scope, fields: Mapping[str, str]) -> list[dict[str, str]]:
+    """The fields to ask for: those that were asked for, and one of the owner's if the scope has an owner."""
+    if not scope.owners:
+        return [dict(fields)]
+    owners = [owner for owner in sorted(scope.owners) if fields.get(OWNER, owner) == owner]
+    return [{**fields, OWNER: owner} for owner in owners]

@@ -15,11 +15,14 @@ import msgspec
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import LivelogError
 from celery_livelog.reader import Reader
+from celery_livelog.runs import RunView
 from celery_livelog.web.log_answer import Answer
 from celery_livelog.web.log_query import LogQuery
 
 #: Entries of a list, by default and at most.
 _ENTRIES, _MOST_ENTRIES = 100, 1000
+#: Lines of a run's log at most.
+_MOST_LINES = 10_000
 _TEXT, _JSON_LINES = "text/plain; charset=utf-8", "application/x-ndjson"
 
 
@@ -98,6 +101,47 @@ async def download(reader: Reader, task_id: str) -> Streamed:
     return Streamed(_TEXT, Answer(reader, task_id, LogQuery(), known).pieces(), headers)
 
 
+async def runs(reader: Reader, arguments: Mapping[str, str]) -> dict[str, Any]:
+    """Runs, the newest first; those that began before `before`, of an `account` and a `site`, if asked for.
+
+    :raises Refusal: when `limit` is not a number.
+    """
+    before, account, site = (arguments.get(name) or None for name in ("before", "account", "site"))
+    limit = number(arguments, "limit", "runs")
+    found = await reader.runs.recent(limit, before=before, account=account, site=site)
+    return {"runs": [msgspec.structs.asdict(run) for run in found]}
+
+
+async def run(reader: Reader, run_id: str) -> dict[str, Any]:
+    """One run, its stages and the attempts of its tasks.
+
+    :raises Refusal: 404 alike for a run that is unknown and one that may not be seen.
+    """
+    found = await _run(reader, run_id)
+    stages, attempts = await reader.runs.stages(run_id), await reader.runs.attempts(run_id)
+    return {
+        **msgspec.structs.asdict(found),
+        "stages": [msgspec.structs.asdict(stage) for stage in stages],
+        "attempts": [msgspec.structs.asdict(attempt) for attempt in attempts],
+    }
+
+
+async def run_logs(reader: Reader, run_id: str, arguments: Mapping[str, str]) -> Whole:
+    """The newest `lines` lines of what all tasks of a run printed, in order of time, each with its time and task.
+
+    :raises Refusal: 404 as for `run`, and when `lines` is not a number.
+    """
+    lines = number(arguments, "lines", "lines", most=_MOST_LINES)
+    await _run(reader, run_id)
+    told = [
+        f"{record.timestamp} {attempt.name.rpartition('.')[2] or 'task'}[{attempt.task_id[:8]}] {line}"
+        for attempt, record in await reader.runs.tail(run_id, lines)
+        for line in record.text.split("\n")
+    ]
+    text = "".join(f"{line}\n" for line in told[-lines:]) if lines else ""
+    return Whole(_TEXT, text.encode(errors="backslashreplace"))
+
+
 def log_query(arguments: Mapping[str, str]) -> LogQuery:
     """What a URL asks of a log.
 
@@ -109,15 +153,15 @@ def log_query(arguments: Mapping[str, str]) -> LogQuery:
         raise Refusal(400, str(error)) from None
 
 
-def number(arguments: Mapping[str, str], name: str, what: str) -> int:
-    """How many entries of `what` a list shall have.
+def number(arguments: Mapping[str, str], name: str, what: str, most: int = _MOST_ENTRIES) -> int:
+    """How many of `what` are asked for; at most `most` are given.
 
     :raises Refusal: when the argument `name` is given and not a number.
     """
     given = arguments.get(name, str(_ENTRIES))
     if not re.fullmatch(r"[0-9]{1,6}", given):
         raise Refusal(400, f"{name} is {given[:60]!r}; expected a number of {what}")
-    return min(int(given), _MOST_ENTRIES)
+    return min(int(given), most)
 
 
 def file_name(identity: str) -> str:
@@ -130,3 +174,10 @@ async def _attempts(reader: Reader, task_id: str) -> list[Attempt]:
     if not attempts:
         raise Refusal(404, "not found")
     return attempts
+
+
+async def _run(reader: Reader, run_id: str) -> RunView:
+    found = await reader.runs.get(run_id)
+    if found is None:
+        raise Refusal(404, "not found")
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 from celery import current_app
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from celery_livelog.contrib.django import conf
@@ -32,12 +32,12 @@ class LivelogConfig(AppConfig):
     def ready(self) -> None:
         # Now, in the thread that has imported the project: others have no current app.
         self.celery_app = current_app._get_current_object()
-        register(check)
+        checks.register(check)
 
 
-def check(**_: Any) -> list[CheckMessage]:
+def check(**_: Any) -> list[checks.CheckMessage]:
     """What is wrong with the settings."""
-    found: list[CheckMessage] = []
+    found: list[checks.CheckMessage] = []
     asked: tuple[Callable[[], Any], ...] = (
         conf.scope,
         conf.message,
@@ -48,13 +48,13 @@ def check(**_: Any) -> list[CheckMessage]:
         try:
             ask()
         except (ImproperlyConfigured, SettingsError, TypeError, ValueError) as error:
-            found.append(Error(str(error), id=f"livelog.E00{number}"))
+            found.append(checks.Error(str(error), id=f"livelog.E00{number}"))
     return found + _check_order(list(settings.MIDDLEWARE))
 
 
-def _check_order(middleware: list[str]) -> list[CheckMessage]:
+def _check_order(middleware: list[str]) -> list[checks.CheckMessage]:
     if _MIDDLEWARE not in middleware:
         return []
     missing = [name for name in _BEFORE_IT if name not in middleware[: middleware.index(_MIDDLEWARE)]]
     said = f"{_MIDDLEWARE} shows no messages: it must stand behind {', '.join(missing)} in MIDDLEWARE."
-    return [Warning(said, id="livelog.W001")] if missing else []
+    return [checks.Warning(said, id="livelog.W001")] if missing else []

@@ -1,10 +1,8 @@
-"""How long a request may be held. Without asyncio each takes a thread of the server, which the rest of the site needs."""
+"""How long a request may be held. Without asyncio each takes a thread of the server that the rest of the site needs."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from django.core.handlers.asgi import ASGIRequest
@@ -21,26 +19,32 @@ _lock = threading.Lock()
 _held = 0
 
 
-@contextmanager
-def patience(request: HttpRequest, query: LogQuery) -> Iterator[LogQuery]:
-    """The query with a `wait` that the server can afford now; as long as this is open, it counts as held.
+class Place:
+    """A request's place among those that are held, until it is released."""
+
+    def __init__(self, taken: bool = False) -> None:
+        self._taken = taken
+
+    def release(self) -> None:
+        """Leave it to others. Harmless when done twice."""
+        global _held
+        with _lock:
+            _held -= self._taken
+            self._taken = False
+
+
+def afford(request: HttpRequest, query: LogQuery) -> tuple[Place, LogQuery]:
+    """A place for a query that may have to wait, and the query with a `wait` that the server can afford now.
 
     :raises Refusal: for a `follow` that it cannot afford.
     """
     if isinstance(request, ASGIRequest) or not (query.wait or query.follow):
-        yield query
-        return
-    held = _take(request)
-    try:
-        if held:
-            yield query
-        elif query.wait:
-            yield replace(query, wait=min(query.wait, _AT_ONCE))
-        else:
-            raise Refusal(503, "too many logs are followed already; ask with wait= in place of follow=1")
-    finally:
-        if held:
-            _give_back()
+        return Place(), query
+    if _take(request):
+        return Place(taken=True), query
+    if query.wait:
+        return Place(), replace(query, wait=min(query.wait, _AT_ONCE))
+    raise Refusal(503, "too many logs are followed already; ask with wait= in place of follow=1")
 
 
 def _take(request: HttpRequest) -> bool:
@@ -52,9 +56,3 @@ def _take(request: HttpRequest) -> bool:
             return False
         _held += 1
         return True
-
-
-def _give_back() -> None:
-    global _held
-    with _lock:
-        _held -= 1

@@ -1,4 +1,4 @@
-"""What every route has in common: who asks, what that user may see, and how an error is told. No view is served but so."""
+"""What every route has in common: who asks, what that user may see, how an error is told. No view is served but so."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def json(answer: Any, status: int = 200) -> HttpResponse:
 
 def root() -> str:
     """Where the app is, without a slash at the end."""
-    return reverse("livelog:tasks").rstrip("/")
+    return str(reverse("livelog:tasks")).rstrip("/")
 
 
 def _route(
@@ -65,8 +65,8 @@ def _route(
 ) -> Callable[..., Awaitable[HttpResponseBase]]:
     @wraps(view)
     async def route(request: HttpRequest, **ids: str) -> HttpResponseBase:
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if request.method != "GET":
+            return HttpResponseNotAllowed(["GET"])
         response = await _answer(view, refuse, log_in, request, ids)
         response.headers["Cache-Control"] = "no-store, private"
         response.headers["X-Content-Type-Options"] = "nosniff"

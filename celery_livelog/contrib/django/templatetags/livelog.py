@@ -1,0 +1,82 @@
+"""``{% load livelog %}``: a task's log and a run's stages on any page of a site.
+
+Ids from the page's context are only ever text; what is shown is what the user of the request may see.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.http import HttpRequest
+
+from celery_livelog.contrib.django.access import seen_by
+from celery_livelog.contrib.django.background import background
+from celery_livelog.contrib.django.pages import run_and_stages
+from celery_livelog.contrib.django.routes import root
+from celery_livelog.errors import LivelogError, complain
+from celery_livelog.events import shown
+from celery_livelog.reader import Reader
+from celery_livelog.runs import RunView, Stage
+from celery_livelog.scoped_reader import reader_for
+
+register = template.Library()
+
+#: Seconds that a page waits for the catalog.
+_PATIENCE = 3.0
+_NO_RUN = "No run to show yet."
+_AWAY = "The stages cannot be read now."
+
+
+@register.inclusion_tag("livelog/log.html", takes_context=True)
+def livelog(context: template.Context, task_id: Any, nonce: str = "") -> dict[str, Any]:
+    """A task's log: live while it runs, whole after its end.
+
+    :param nonce: of the page's Content-Security-Policy, where neither Django nor django-csp has it.
+    """
+    return {"root": root(), "task_id": str(task_id), "nonce": nonce or _nonce(context)}
+
+
+@register.inclusion_tag("livelog/stages.html", takes_context=True)
+def livelog_stages(context: template.Context, run_id: Any = None, nonce: str = "", **fields: Any) -> dict[str, Any]:
+    """The stages of a run with their progress, and a link to its `progress.jsonl`.
+
+    :param run_id: which run; without it the newest one that the user may see.
+    :param fields: the newest one that was begun with these: ``project_id=project.pk``; `account`, `site` too.
+    """
+    sentence, run, stages = _NO_RUN, None, list[Stage]()
+    try:
+        run, stages = _read(context.get("request"), run_id, fields)
+    except LivelogError as error:
+        complain("stages cannot be shown on a page", error)
+        sentence = _AWAY
+    nonce = nonce or _nonce(context)
+    return {"root": root(), "run": run, "stages": stages, "sentence": sentence, "nonce": nonce}
+
+
+@register.inclusion_tag("livelog/script.html", takes_context=True)
+def livelog_script(context: template.Context, name: str) -> dict[str, Any]:
+    """A script of the app's own pages."""
+    return {"root": root(), "name": name, "nonce": _nonce(context)}
+
+
+def _read(request: HttpRequest | None, run_id: Any, fields: dict[str, Any]) -> tuple[RunView | None, list[Stage]]:
+    seen = None if request is None else seen_by(request)
+    back = background()
+    if not seen or back is None:
+        return None, []
+    return back.wait(_find(reader_for(back.reader, seen), run_id, fields), _PATIENCE)
+
+
+async def _find(reader: Reader, run_id: Any, fields: dict[str, Any]) -> tuple[RunView | None, list[Stage]]:
+    if run_id is None:
+        scope = {name: str(fields.pop(name)) for name in ("account", "site") if name in fields}
+        begun_with = {name: shown(value) for name, value in fields.items()}
+        newest = await reader.runs.recent(1, fields=begun_with, **scope)
+        return (newest[0], await reader.runs.stages(newest[0].run_id)) if newest else (None, [])
+    return await run_and_stages(reader, str(run_id))
+
+
+def _nonce(context: template.Context) -> str:
+    """The nonce that Django 6 puts into the context, or django-csp on the request."""
+    return str(context.get("csp_nonce") or getattr(context.get("request"), "csp_nonce", "") or "")
