@@ -11,7 +11,9 @@ from typing import Any
 from django.http import HttpRequest
 
 from celery_livelog.contrib.django import conf
-from celery_livelog.permissions import EVERYTHING, Seen, seen
+from celery_livelog.permissions import EVERYTHING, Scope, ScopeError, Seen, seen
+
+__all__ = ["EVERYTHING", "Scope", "ScopeError", "seen_by", "staff"]
 
 logger = logging.getLogger("celery_livelog.contrib.django")
 
