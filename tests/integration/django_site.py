@@ -1,4 +1,4 @@
-"""A Django site in the tests' own process: users of three accounts and the app, reading what a project's workers wrote."""
+"""A Django site in the tests' process: users of three accounts and the app, reading what a project's workers wrote."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ template = ""
 
 
 def scope(request: HttpRequest) -> Any:
-    """Staff sees everything, users what is theirs: `own` their own runs, all others their account, which is their name."""
+    """Staff sees everything, `own1` and `own2` their own runs, all others the account of their name."""
     user = request.user
     if user.is_staff:
         return EVERYTHING
