@@ -23,6 +23,8 @@ from celery_livelog.web.log_query import LogQuery
 _ENTRIES, _MOST_ENTRIES = 100, 1000
 #: Lines of a run's log at most.
 _MOST_LINES = 10_000
+#: What comes before the name of a run's field in the name of an argument.
+_FIELD = "field."
 _TEXT, _JSON_LINES = "text/plain; charset=utf-8", "application/x-ndjson"
 
 
@@ -104,11 +106,14 @@ async def download(reader: Reader, task_id: str) -> Streamed:
 async def runs(reader: Reader, arguments: Mapping[str, str]) -> dict[str, Any]:
     """Runs, the newest first; those that began before `before`, of an `account` and a `site`, if asked for.
 
+    ``field.project_id=7`` asks for those that were begun with ``project_id=7``, and so on.
+
     :raises Refusal: when `limit` is not a number.
     """
     before, account, site = (arguments.get(name) or None for name in ("before", "account", "site"))
     limit = number(arguments, "limit", "runs")
-    found = await reader.runs.recent(limit, before=before, account=account, site=site)
+    fields = {name.removeprefix(_FIELD): arguments[name] for name in arguments if name.startswith(_FIELD)}
+    found = await reader.runs.recent(limit, before=before, account=account, site=site, fields=fields)
     return {"runs": [msgspec.structs.asdict(run) for run in found]}
 
 

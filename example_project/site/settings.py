@@ -14,6 +14,7 @@ SECRET_KEY = os.environ.get("SITE_SECRET_KEY") or secrets.token_urlsafe()
 ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
 ROOT_URLCONF = "example_project.site.urls"
 USE_TZ = True
+TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": STATE / "site.sqlite3"}}
 LOGIN_REDIRECT_URL = "/"

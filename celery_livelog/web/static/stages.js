@@ -1,4 +1,8 @@
-/** `<live-log-stages root="/livelog" run="ID">`: the stages of a run and how far they are, kept up to date. */
+/**
+ * `<live-log-stages root="/livelog" run="ID">`: the stages of a run and how far they are, kept up to date.
+ *
+ * With `query="account=a1&field.project_id=7"` in place of `run`, of the newest of these runs, which changes with time.
+ */
 
 import { ask } from "./address.js";
 import { count, duration, element } from "./dom.js";
@@ -28,29 +32,37 @@ class LiveLogStages extends HTMLElement {
     clearTimeout(this.#timer);
     let over = false;
     try {
-      const { ok, status, body } = await ask(this.#address("api/runs"));
+      const id = await this.#id();
+      const { ok, body } = id ? await ask(this.#address("api/runs", id)) : {};
       if (ok) this.#draw(body);
-      over = ok ? body.state !== "RUNNING" : status < 500;
+      over = ok && body.state !== "RUNNING";
     } catch {
       // The server is away: what was last known stays.
     }
-    // A run that seems over may get one more task.
-    if (!document.hidden) this.#timer = setTimeout(() => this.#look(), over ? 10 * INTERVAL : INTERVAL);
+    // A run that seems over may get one more task, and another run may begin.
+    if (!document.hidden) this.#timer = setTimeout(() => this.#look(), over ? 3 * INTERVAL : INTERVAL);
   }
 
-  #address(place, file = "") {
-    return `${this.getAttribute("root")}/${place}/${encodeURIComponent(this.getAttribute("run"))}${file}`;
+  /** The run to show; none while there is none. */
+  async #id() {
+    if (!this.hasAttribute("query")) return this.getAttribute("run");
+    const { ok, body } = await ask(`${this.getAttribute("root")}/api/runs?limit=1&${this.getAttribute("query")}`);
+    return ok ? body.runs[0]?.run_id : undefined;
+  }
+
+  #address(place, id, file = "") {
+    return `${this.getAttribute("root")}/${place}/${encodeURIComponent(id)}${file}`;
   }
 
   #draw(run) {
-    const drawn = JSON.stringify([run.state, run.name, run.stages]);
+    const drawn = JSON.stringify([run.run_id, run.state, run.name, run.stages]);
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
     const page = element("a", "ll-stages-run", run.name || run.run_id);
-    page.href = this.#address("run");
+    page.href = this.#address("run", run.run_id);
     const file = element("a", "ll-button", "progress.jsonl");
-    file.href = this.#address("run", "/progress.jsonl");
-    const head = element("header", "ll-stages-head", page, runState(run.state), file);
+    file.href = this.#address("run", run.run_id, "/progress.jsonl");
+    const head = element("div", "ll-stages-head", page, runState(run.state), file);
     const items = run.stages.length ? run.stages.map(item) : [element("li", "ll-stage-none", "No stage has begun.")];
     const made = element("section", "ll-stages", head, element("ol", "ll-stage-list", ...items));
     made.setAttribute("aria-label", "Stages");

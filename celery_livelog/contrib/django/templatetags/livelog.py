@@ -6,6 +6,7 @@ Ids from the page's context are only ever text; what is shown is what the user o
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
 from django.http import HttpRequest
@@ -45,13 +46,16 @@ def livelog_stages(context: template.Context, run_id: Any = None, nonce: str = "
     :param fields: the newest one that was begun with these: ``project_id=project.pk``; `account`, `site` too.
     """
     sentence, run, stages = _NO_RUN, None, list[Stage]()
+    scope: dict[str, str] = {name: str(fields.pop(name)) for name in ("account", "site") if name in fields}
+    begun_with = {name: shown(value) for name, value in fields.items()}
     try:
-        run, stages = _read(context.get("request"), run_id, fields)
+        run, stages = _read(context.get("request"), None if run_id is None else str(run_id), scope, begun_with)
     except LivelogError as error:
         complain("stages cannot be shown on a page", error)
         sentence = _AWAY
-    nonce = nonce or _nonce(context)
-    return {"root": root(), "run": run, "stages": stages, "sentence": sentence, "nonce": nonce}
+    query = urlencode({**scope, **{f"field.{name}": value for name, value in begun_with.items()}})
+    asked = {"root": root(), "run_id": run_id, "query": query, "nonce": nonce or _nonce(context)}
+    return {**asked, "run": run, "stages": stages, "sentence": sentence}
 
 
 @register.inclusion_tag("livelog/script.html", takes_context=True)
@@ -60,21 +64,20 @@ def livelog_script(context: template.Context, name: str) -> dict[str, Any]:
     return {"root": root(), "name": name, "nonce": _nonce(context)}
 
 
-def _read(request: HttpRequest | None, run_id: Any, fields: dict[str, Any]) -> tuple[RunView | None, list[Stage]]:
+def _read(
+    request: HttpRequest | None, run_id: str | None, scope: dict[str, str], fields: dict[str, str]
+) -> tuple[RunView | None, list[Stage]]:
     seen = None if request is None else seen_by(request)
     back = background()
     if not seen or back is None:
         return None, []
-    return back.wait(_find(reader_for(back.reader, seen), run_id, fields), _PATIENCE)
+    reader = reader_for(back.reader, seen)
+    return back.wait(run_and_stages(reader, run_id) if run_id else _newest(reader, scope, fields), _PATIENCE)
 
 
-async def _find(reader: Reader, run_id: Any, fields: dict[str, Any]) -> tuple[RunView | None, list[Stage]]:
-    if run_id is None:
-        scope = {name: str(fields.pop(name)) for name in ("account", "site") if name in fields}
-        begun_with = {name: shown(value) for name, value in fields.items()}
-        newest = await reader.runs.recent(1, fields=begun_with, **scope)
-        return (newest[0], await reader.runs.stages(newest[0].run_id)) if newest else (None, [])
-    return await run_and_stages(reader, str(run_id))
+async def _newest(reader: Reader, scope: dict[str, str], fields: dict[str, str]) -> tuple[RunView | None, list[Stage]]:
+    newest = await reader.runs.recent(1, account=scope.get("account"), site=scope.get("site"), fields=fields)
+    return (newest[0], await reader.runs.stages(newest[0].run_id)) if newest else (None, [])
 
 
 def _nonce(context: template.Context) -> str:
