@@ -15,16 +15,15 @@ import msgspec
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import LivelogError
 from celery_livelog.reader import Reader
-from celery_livelog.runs import RunView
+from celery_livelog.run_answers import LINES, MOST_RUNS, RUNS, run_description, run_log
 from celery_livelog.web.log_answer import Answer
 from celery_livelog.web.log_query import LogQuery
 
-#: Entries of a list, by default and at most.
-_ENTRIES, _MOST_ENTRIES = 100, 1000
-#: Lines of a run's log at most.
-_MOST_LINES = 10_000
+#: Tasks of a list, by default and at most.
+_TASKS, _MOST_TASKS = 100, 1000
 #: What comes before the name of a run's field in the name of an argument.
 _FIELD = "field."
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?\+00:00")
 _TEXT, _JSON_LINES = "text/plain; charset=utf-8", "application/x-ndjson"
 
 
@@ -60,7 +59,7 @@ async def tasks(reader: Reader, arguments: Mapping[str, str]) -> dict[str, Any]:
     :raises Refusal: when `limit` is not a number.
     """
     latest: dict[str, Attempt] = {}
-    for attempt in await reader.recent(number(arguments, "limit", "tasks")):
+    for attempt in await reader.recent(min(number(arguments, "limit", "tasks", _TASKS), _MOST_TASKS)):
         latest.setdefault(attempt.task_id, attempt)
     return {"tasks": [msgspec.structs.asdict(attempt) for attempt in latest.values()]}
 
@@ -108,42 +107,37 @@ async def runs(reader: Reader, arguments: Mapping[str, str]) -> dict[str, Any]:
 
     ``field.project_id=7`` asks for those that were begun with ``project_id=7``, and so on.
 
-    :raises Refusal: when `limit` is not a number.
+    :raises Refusal: when `limit` is not a number, or `before` not a time.
     """
-    before, account, site = (arguments.get(name) or None for name in ("before", "account", "site"))
-    limit = number(arguments, "limit", "runs")
-    fields = {name.removeprefix(_FIELD): arguments[name] for name in arguments if name.startswith(_FIELD)}
-    found = await reader.runs.recent(limit, before=before, account=account, site=site, fields=fields)
+    found = await reader.runs.recent(
+        min(number(arguments, "limit", "runs", RUNS), MOST_RUNS),
+        before=_before(arguments),
+        account=arguments.get("account"),
+        site=arguments.get("site"),
+        fields={name.removeprefix(_FIELD): arguments[name] for name in arguments if name.startswith(_FIELD)},
+    )
     return {"runs": [msgspec.structs.asdict(run) for run in found]}
 
 
 async def run(reader: Reader, run_id: str) -> dict[str, Any]:
-    """One run, its stages and the attempts of its tasks.
+    """One run: how it stands, its tasks, its stages.
 
     :raises Refusal: 404 alike for a run that is unknown and one that may not be seen.
     """
-    found = await _run(reader, run_id)
-    stages, attempts = await reader.runs.stages(run_id), await reader.runs.attempts(run_id)
-    return {
-        **msgspec.structs.asdict(found),
-        "stages": [msgspec.structs.asdict(stage) for stage in stages],
-        "attempts": [msgspec.structs.asdict(attempt) for attempt in attempts],
-    }
+    description = await run_description(reader.runs, run_id)
+    if description is None:
+        raise Refusal(404, "not found")
+    return description
 
 
 async def run_logs(reader: Reader, run_id: str, arguments: Mapping[str, str]) -> Whole:
-    """The newest `lines` lines of what all tasks of a run printed, in order of time, each with its time and task.
+    """The last `lines` lines of a run's log, of all its tasks, as text.
 
-    :raises Refusal: 404 as for `run`, and when `lines` is not a number.
+    :raises Refusal: 404 as for `run`; when `lines` is not a number.
     """
-    lines = number(arguments, "lines", "lines", most=_MOST_LINES)
-    await _run(reader, run_id)
-    told = [
-        f"{record.timestamp} {attempt.name.rpartition('.')[2] or 'task'}[{attempt.task_id[:8]}] {line}"
-        for attempt, record in await reader.runs.tail(run_id, lines)
-        for line in record.text.split("\n")
-    ]
-    text = "".join(f"{line}\n" for line in told[-lines:]) if lines else ""
+    text = await run_log(reader.runs, run_id, number(arguments, "lines", "lines", LINES))
+    if text is None:
+        raise Refusal(404, "not found")
     return Whole(_TEXT, text.encode(errors="backslashreplace"))
 
 
@@ -158,15 +152,15 @@ def log_query(arguments: Mapping[str, str]) -> LogQuery:
         raise Refusal(400, str(error)) from None
 
 
-def number(arguments: Mapping[str, str], name: str, what: str, most: int = _MOST_ENTRIES) -> int:
-    """How many of `what` are asked for; at most `most` are given.
+def number(arguments: Mapping[str, str], name: str, what: str, default: int) -> int:
+    """How many of `what` are asked for.
 
     :raises Refusal: when the argument `name` is given and not a number.
     """
-    given = arguments.get(name, str(_ENTRIES))
+    given = arguments.get(name, str(default))
     if not re.fullmatch(r"[0-9]{1,6}", given):
         raise Refusal(400, f"{name} is {given[:60]!r}; expected a number of {what}")
-    return min(int(given), most)
+    return int(given)
 
 
 def file_name(identity: str) -> str:
@@ -181,8 +175,11 @@ async def _attempts(reader: Reader, task_id: str) -> list[Attempt]:
     return attempts
 
 
-async def _run(reader: Reader, run_id: str) -> RunView:
-    found = await reader.runs.get(run_id)
-    if found is None:
-        raise Refusal(404, "not found")
-    return found
+def _before(arguments: Mapping[str, str]) -> str | None:
+    before = arguments.get("before")
+    if before is None:
+        return None
+    before = before.replace(" ", "+")  # which is what an unquoted + in a URL says
+    if not _TIME.fullmatch(before):
+        raise Refusal(400, f"before is {before[:60]!r}; expected the `started` of a run")
+    return before

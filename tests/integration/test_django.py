@@ -59,7 +59,7 @@ def sent(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def send(project: Project, word: str, **scope: object) -> Sent:
     with run(site="s7", name=f"nightly {word}", **scope) as begun:  # type: ignore[arg-type]
-        task_id = project.send("staged", word).id
+        task_id = project.send("stage_by_stage", word).id
     logs.archived(project, task_id)
     stages = logs.ask(project, lambda reader: reader.runs.stages(begun.run_id))
     if len(stages) < 3:
@@ -189,9 +189,9 @@ def test_the_answers(sent: dict[str, Sent]) -> None:
     assert body(held).count("\n") > 3
     assert browser.get(f"{api}/log?tail=x").json() == {"error": "tail is 'x'; expected a number of records"}
     told = browser.get(f"/livelog/api/runs/{known.run_id}").json()
-    assert (told["state"], told["account"], told["tasks"]) == ("SUCCESS", "a1", 1)
+    assert (told["run"]["state"], told["run"]["account"], told["run"]["tasks"]) == ("SUCCESS", "a1", 1)
     assert [stage["name"] for stage in told["stages"]] == ["Fetch", "<b>a1</b>", "Wait"]
-    assert [attempt["task_id"] for attempt in told["attempts"]] == [known.task_id]
+    assert [task["task_id"] for task in told["tasks"]] == [known.task_id]
     assert len(body(browser.get(f"/livelog/api/runs/{known.run_id}/logs?lines=3")).splitlines()) == 3
 
 

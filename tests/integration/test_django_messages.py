@@ -50,7 +50,7 @@ def browser(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 def start(project: Project, key: str, user: str = "own1") -> str:
     """Begin a run of a user that waits in its last stage until the test pushes to `key`."""
     with run(name=key, account="a1", user_id=django_site.user_id(user)) as begun:
-        project.send("staged", key, key)
+        project.send("stage_by_stage", key, key)
     return begun.run_id
 
 

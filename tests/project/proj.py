@@ -532,7 +532,7 @@ def run_script(script: str) -> None:
 
 
 @app.task
-def staged(word: str, key: str = "") -> None:
+def stage_by_stage(word: str, key: str = "") -> None:
     """Three stages, the last of which waits until the test pushes to the list `key`."""
     with celery_livelog.stage("Fetch", pending=2) as fetching:
         for number in (1, 2):

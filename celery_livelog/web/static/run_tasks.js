@@ -1,4 +1,4 @@
-/** `<live-log-run-tasks root="/livelog" run="ID">`: the attempts of a run's tasks, kept up to date. */
+/** `<live-log-run-tasks root="/livelog" run="ID">`: the tasks of a run, kept up to date. */
 
 import { ask } from "./address.js";
 import { count, element } from "./dom.js";
@@ -26,19 +26,19 @@ class LiveLogRunTasks extends HTMLElement {
     try {
       const run = encodeURIComponent(this.getAttribute("run"));
       const { ok, body } = await ask(`${this.getAttribute("root")}/api/runs/${run}`);
-      if (ok) this.body.replaceChildren(...body.attempts.map((attempt) => this.#row(attempt)));
+      if (ok) this.body.replaceChildren(...body.tasks.map((task) => this.#row(task)));
     } catch {
       // The server is away: what was last known stays.
     }
     this.#timer = setTimeout(() => this.#look(), INTERVAL);
   }
 
-  #row(attempt) {
-    const link = element("a", "", attempt.name || attempt.task_id);
-    link.href = `${this.getAttribute("root")}/task/${encodeURIComponent(attempt.task_id)}`;
-    link.title = attempt.task_id;
-    const { state, lines, worker } = attempt;
-    const cells = [link, stateBadge(state), startTime(attempt), runtime(attempt), count(lines), worker];
+  #row(task) {
+    const link = element("a", "", task.name || task.task_id);
+    link.href = `${this.getAttribute("root")}/task/${encodeURIComponent(task.task_id)}`;
+    link.title = task.task_id;
+    const { state, lines, worker } = task;
+    const cells = [link, stateBadge(state), startTime(task), runtime(task), count(lines), worker];
     return element("tr", "", ...cells.map((content) => element("td", "", content)));
   }
 }

@@ -35,7 +35,7 @@ class LiveLogStages extends HTMLElement {
       const id = await this.#id();
       const { ok, body } = id ? await ask(this.#address("api/runs", id)) : {};
       if (ok) this.#draw(body);
-      over = ok && body.state !== "RUNNING";
+      over = ok && body.run.state !== "RUNNING";
     } catch {
       // The server is away: what was last known stays.
     }
@@ -54,8 +54,8 @@ class LiveLogStages extends HTMLElement {
     return `${this.getAttribute("root")}/${place}/${encodeURIComponent(id)}${file}`;
   }
 
-  #draw(run) {
-    const drawn = JSON.stringify([run.run_id, run.state, run.name, run.stages]);
+  #draw({ run, stages }) {
+    const drawn = JSON.stringify([run.run_id, run.state, run.name, stages]);
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
     const page = element("a", "ll-stages-run", run.name || run.run_id);
@@ -63,7 +63,7 @@ class LiveLogStages extends HTMLElement {
     const file = element("a", "ll-button", "progress.jsonl");
     file.href = this.#address("run", run.run_id, "/progress.jsonl");
     const head = element("div", "ll-stages-head", page, runState(run.state), file);
-    const items = run.stages.length ? run.stages.map(item) : [element("li", "ll-stage-none", "No stage has begun.")];
+    const items = stages.length ? stages.map(item) : [element("li", "ll-stage-none", "No stage has begun.")];
     const made = element("section", "ll-stages", head, element("ol", "ll-stage-list", ...items));
     made.setAttribute("aria-label", "Stages");
     this.replaceChildren(made);
