@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from django.http import HttpResponse
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.urls import get_resolver
 
 from celery_livelog import run
@@ -263,3 +264,30 @@ def test_the_progress_file(sent: dict[str, Sent]) -> None:
     )
     assert all({"stage", "status", "message", "timestamp"} <= set(line) for line in lines)
     assert "attachment" in answer["Content-Disposition"]
+
+
+# -- under asyncio ----------------------------------------------------------------------------------------------------
+
+
+def test_the_same_under_asgi(sent: dict[str, Sent]) -> None:
+    """Pages, answers that are held and logs that are streamed come as they do under WSGI."""
+    known, cookies = sent["a1"], django_site.client("a1").cookies
+
+    async def ask() -> None:
+        browser = AsyncClient(raise_request_exception=False)
+        browser.cookies = cookies
+        api = f"/livelog/api/tasks/{known.task_id}"
+        assert (await browser.get(api)).json()["state"] == "SUCCESS"
+        held = await browser.get(f"{api}/log?format=ndjson&wait=5")
+        assert held["Livelog-Ended"] == "1"
+        followed = await browser.get(f"{api}/log?follow=1")
+        assert followed.is_async
+        text = b"".join([piece async for piece in followed]).decode()
+        assert "a1 1\na1 2\n" in text
+        assert (await browser.get(f"/livelog/api/tasks/{sent['a2'].task_id}")).status_code == 404
+        assert "live-log-runs" in (await browser.get("/livelog/runs")).content.decode()
+        assert "2 of 2" in (await browser.get(f"/livelog/run/{known.run_id}")).content.decode()
+        anonymous = await AsyncClient().get("/livelog/")
+        assert anonymous.status_code == 302
+
+    asyncio.run(ask())

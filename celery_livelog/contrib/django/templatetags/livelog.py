@@ -49,7 +49,7 @@ def livelog_stages(context: template.Context, run_id: Any = None, nonce: str = "
     scope: dict[str, str] = {name: str(fields.pop(name)) for name in ("account", "site") if name in fields}
     begun_with = {name: shown(value) for name, value in fields.items()}
     try:
-        run, stages = _read(context.get("request"), None if run_id is None else str(run_id), scope, begun_with)
+        run, stages = _read(_request(context), None if run_id is None else str(run_id), scope, begun_with)
     except LivelogError as error:
         complain("stages cannot be shown on a page", error)
         sentence = _AWAY
@@ -80,6 +80,11 @@ async def _newest(reader: Reader, scope: dict[str, str], fields: dict[str, str])
     return (newest[0], await reader.runs.stages(newest[0].run_id)) if newest else (None, [])
 
 
+def _request(context: template.Context) -> HttpRequest | None:
+    """The request, also where no context processor adds it."""
+    return context.get("request") or getattr(context, "request", None)
+
+
 def _nonce(context: template.Context) -> str:
     """The nonce that Django 6 puts into the context, or django-csp on the request."""
-    return str(context.get("csp_nonce") or getattr(context.get("request"), "csp_nonce", "") or "")
+    return str(context.get("csp_nonce") or getattr(_request(context), "csp_nonce", "") or "")
