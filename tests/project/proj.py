@@ -528,6 +528,8 @@ def run_script(script: str) -> None:
     print("::group::Prepare")
     subprocess.run(["sh", "-c", script], check=True)
     print("after it")
+
+
 # -- runs -------------------------------------------------------------------------------------------------------------
 
 
