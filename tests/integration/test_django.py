@@ -245,6 +245,7 @@ def test_the_stages_of_a_run_on_a_page(sent: dict[str, Sent]) -> None:
     for name, tag in (
         ("own2", f"{{% livelog_stages '{sent['own1'].run_id}' %}}"),
         ("own2", "{% livelog_stages 'absent' %}"),
+        ("own2", "{% livelog_stages not_in_the_context %}"),
         ("own2", "{% livelog_stages project_id=8 %}"),
         ("own2", "{% livelog_stages account='a2' %}"),
         ("a3", "{% livelog_stages %}"),
@@ -259,9 +260,13 @@ def test_the_progress_file(sent: dict[str, Sent]) -> None:
     """The link on a page gives the stages' events as JSON lines."""
     answer = django_site.client("own1").get(f"/livelog/run/{sent['own1'].run_id}/progress.jsonl")
     lines = [json.loads(line) for line in body(answer).splitlines()]
-    assert {"stage": "Fetch", "status": "complete"}.items() <= lines[-5].items() or any(
-        {"stage": "Fetch", "status": "complete"}.items() <= line.items() for line in lines
-    )
+    assert [(line["stage"], line["status"]) for line in lines][-5:] == [
+        ("Fetch", "complete"),
+        ("<b>own1</b>", "running"),
+        ("<b>own1</b>", "complete"),
+        ("Wait", "running"),
+        ("Wait", "complete"),
+    ]
     assert all({"stage", "status", "message", "timestamp"} <= set(line) for line in lines)
     assert "attachment" in answer["Content-Disposition"]
 

@@ -24,7 +24,7 @@ from celery_livelog.scoped_reader import reader_for
 register = template.Library()
 
 #: Seconds that a page waits for the catalog.
-_PATIENCE = 3.0
+_PATIENCE = 1.0
 _NO_RUN = "No run to show yet."
 _AWAY = "The stages cannot be read now."
 
@@ -72,7 +72,7 @@ def _read(
     if not seen or back is None:
         return None, []
     reader = reader_for(back.reader, seen)
-    return back.wait(run_and_stages(reader, run_id) if run_id else _newest(reader, scope, fields), _PATIENCE)
+    return back.wait(run_and_stages(reader, run_id) if run_id is not None else _newest(reader, scope, fields), _PATIENCE)
 
 
 async def _newest(reader: Reader, scope: dict[str, str], fields: dict[str, str]) -> tuple[RunView | None, list[Stage]]:
