@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,7 +53,7 @@ def browser(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 
 def start(project: Project, key: str, user: str = "own1") -> str:
     """Begin a run of a user that waits in its last stage until the test pushes to `key`."""
-    with run(name=key, account="a1", user_id=django_site.user_id(user)) as begun:
+    with run(name=key, account="a1", user_id=django_site.user_id(user), project_id=7) as begun:
         project.send("stage_by_stage", key, key)
     return begun.run_id
 
@@ -83,6 +87,25 @@ def test_stages_are_told_while_they_run(project: Project, browser: Client, valke
     ]
     assert "told" not in browser.get("/page").content.decode()
     assert "told" not in other.get("/page").content.decode()
+
+
+def test_a_run_that_is_killed_half_way(project: Project, browser: Client) -> None:
+    """Message, page, API and `progress.jsonl` say alike that the open stage was interrupted."""
+    run_id = start(project, "killed")
+    found = told(browser, "killed", "Wait: started", [])
+    (task,) = browser.get(f"/livelog/api/runs/{run_id}").json()["tasks"]
+    os.kill(task["pid"], signal.SIGKILL)
+    told(browser, "killed", "[warning killed: Wait: interrupted", found)
+    django_urls.template = "{% load livelog %}{% livelog_stages project_id=7 %}"
+    page = browser.get("/page").content.decode()
+    stages = browser.get(f"/livelog/api/runs/{run_id}").json()["stages"]
+    answer = browser.get(f"/livelog/run/{run_id}/progress.jsonl")
+    lines = [json.loads(line) for line in answer.content.splitlines()]
+    assert "ll-state-failure" in page
+    assert re.findall(r"ll-stage-item ll-stage-(\w+)", page) == [stage["state"] for stage in stages]
+    assert [stage["state"] for stage in stages] == ["complete", "complete", "interrupted"]
+    assert (lines[-1]["stage"], lines[-1]["status"]) == ("Wait", "interrupted")
+    assert "SIGKILL" in lines[-1]["message"]
 
 
 def test_a_page_that_fails_loses_nothing(project: Project, browser: Client, valkey_server: Valkey) -> None:

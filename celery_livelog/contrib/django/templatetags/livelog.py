@@ -72,7 +72,9 @@ def _read(
     if not seen or back is None:
         return None, []
     reader = reader_for(back.reader, seen)
-    return back.wait(run_and_stages(reader, run_id) if run_id is not None else _newest(reader, scope, fields), _PATIENCE)
+    return back.wait(
+        run_and_stages(reader, run_id) if run_id is not None else _newest(reader, scope, fields), _PATIENCE
+    )
 
 
 async def _newest(reader: Reader, scope: dict[str, str], fields: dict[str, str]) -> tuple[RunView | None, list[Stage]]:
