@@ -1,14 +1,18 @@
-# The words of this project: demo, test, lint, bench, chaos, clean. Nothing but Python 3.10+ and make has to be there before.
+# The words of this project: demo, demo-django, test, lint, bench, chaos, clean. Nothing but Python 3.10+ and make has to be there before.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench chaos clean
+.PHONY: demo demo-django test lint bench chaos clean
 
 ## Everything on an embedded Valkey: worker, Flower, the example's tasks. ONCE=1 ends with their outcome.
 demo: $(VENV)/installed-demo
 	$(BIN)/python -m example_project.demo $(if $(ONCE),--once)
+
+## The same with a Django site of two accounts.
+demo-django: $(VENV)/installed-demo
+	$(BIN)/python -m example_project.demo --django
 
 ## All tests; PYTEST="tests/unit -k lines" for some. Three at once, since most of their time they wait for a server.
 test: $(VENV)/installed-test

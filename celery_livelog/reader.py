@@ -29,11 +29,16 @@ class Reader:
         #: Which runs there are, and what is known of them.
         self.runs = RunReader(self._sources)
 
-    async def recent(self, limit: int = 100) -> list[Attempt]:
-        """The attempts that started last, newest first, from catalog and index together."""
-        known = {attempt.attempt: attempt for attempt in await self._sources.recent_rows(limit)}
+    async def recent(self, limit: int = 100, *, account: str | None = None, site: str | None = None) -> list[Attempt]:
+        """The attempts that started last, newest first, from catalog and index together.
+
+        :param account: only those of this account.
+        :param site: only those of this site.
+        """
+        known = {attempt.attempt: attempt for attempt in await self._sources.recent_rows(limit, account, site)}
         for attempt in await self._sources.indexed(2 * limit):
-            learn(known, attempt)
+            if account in (None, attempt.account) and site in (None, attempt.site):
+                learn(known, attempt)
         newest = sorted(known.values(), key=lambda attempt: attempt.started, reverse=True)[:limit]
         return await self._sources.judged(newest)
 

@@ -8,8 +8,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from msgspec.structs import asdict, replace
 
@@ -25,6 +26,7 @@ from celery_livelog.stores.run_queries import Scope
 
 _WELL = frozenset({"SUCCESS", "IGNORED"})
 _GOING = frozenset({"STARTED", "RETRY"})
+_ANY: Mapping[str, str] = MappingProxyType({})
 
 
 class RunReader:
@@ -44,22 +46,34 @@ class RunReader:
         return RunReader(self._sources, *self._scopes, (account, site))
 
     async def recent(
-        self, limit: int = 100, *, before: str | None = None, account: str | None = None, site: str | None = None
+        self,
+        limit: int = 100,
+        *,
+        before: str | None = None,
+        account: str | None = None,
+        site: str | None = None,
+        fields: Mapping[str, str] = _ANY,
     ) -> list[RunView]:
         """Up to `limit` runs, newest start first: named ones, and those with a stage or more than one task.
 
         :param before: a time in ISO 8601 UTC, such as the `started` of the last one shown; only older ones are given.
         :param account: only those of this account.
         :param site: only those of this site.
+        :param fields: only those that were begun with these, such as ``{"user_id": "7"}``.
         """
         scopes = (*self._scopes, (account, site))
-        entries = await self._sources.ask(lambda catalog: catalog.runs(limit, before, *scopes))
+        entries = await self._sources.ask(lambda catalog: catalog.runs(limit, before, fields, *scopes))
         tasks = await self._tasks([entry.run_id for entry in entries])
         return [_view(entry, tasks.get(_key(entry))) for entry in entries]
 
-    async def get(self, run_id: str) -> RunView | None:
-        """A run; None when no attempt has this run id. Of several accounts' runs, that which began last."""
-        entries = await self._sources.ask(lambda catalog: catalog.entries(run_id, *self._scopes))
+    async def get(self, run_id: str, *, fields: Mapping[str, str] = _ANY) -> RunView | None:
+        """A run; None when no attempt has this run id. Of several accounts' runs, that which began last.
+
+        :param fields: only one that was begun with these.
+        """
+        entries = await self._sources.ask(lambda catalog: catalog.entries(run_id, fields, *self._scopes))
+        if fields and not entries:
+            return None  # nobody has named what its tasks alone tell of
         tasks = await self._tasks([run_id])
         if entries:
             return _view(entries[0], tasks.get(_key(entries[0])))

@@ -141,10 +141,14 @@ def enabled(conf: Mapping[str, Any]) -> bool:
 
 def _livelog_keys(conf: Mapping[str, Any]) -> Iterator[str]:
     """The ``livelog_*`` keys that `conf` holds, in lower case and without Django's ``CELERY_``."""
-    names = [str(key).lower() for key in conf]  # first of all: this loads a Celery app's configuration
+    keys = [str(key) for key in conf]  # first of all: this loads a Celery app's configuration
     prefix = (getattr(conf, "prefix", "") or "").lower()
-    for name in names:
-        name = name[len(prefix) :] if prefix and name.startswith(prefix) else name
+    for key in keys:
+        name = key.lower()
+        if prefix and name.startswith(prefix):
+            name = name[len(prefix) :]
+        elif prefix and key.isupper():
+            continue  # another app's, in the module that holds the settings of all
         if name.startswith("livelog_"):
             yield name
 

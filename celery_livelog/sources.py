@@ -60,13 +60,17 @@ class Sources:
         """The catalog's attempts of a task, in order of start."""
         return await self._rows(lambda catalog: catalog.attempts(task_id))
 
-    async def recent_rows(self, limit: int) -> list[Attempt]:
-        """The catalog's latest attempts, newest first."""
-        return await self._rows(lambda catalog: catalog.recent(limit))
+    async def recent_rows(self, limit: int, account: str | None = None, site: str | None = None) -> list[Attempt]:
+        """The catalog's latest attempts, newest first; of an account and a site, if given."""
+        return await self._rows(lambda catalog: catalog.recent(limit, account=account, site=site))
 
     async def indexed(self, count: int) -> list[Attempt]:
         """The last beginnings and endings that Redis knows of, newest first."""
         return [] if self._stream is None else await _asked(self._stream.recent(count))
+
+    async def indexed_of(self, task_id: str) -> list[Attempt]:
+        """What Redis' index knows of a task's attempts."""
+        return [attempt for attempt in await self.indexed(_INDEX) if attempt.task_id == task_id]
 
     async def entries(self, task_id: str, last_id: str, count: int) -> list[Entry]:
         """Entries of a task's stream after an id."""
@@ -79,9 +83,8 @@ class Sources:
             learn(known, manifest.attempt)
         in_stream = await self.newest(task_id)
         if not in_stream.keys() <= known.keys():
-            for attempt in await self.indexed(_INDEX):
-                if attempt.task_id == task_id:
-                    learn(known, attempt)
+            for attempt in await self.indexed_of(task_id):
+                learn(known, attempt)
         for name in in_stream:
             known.setdefault(name, Attempt(attempt=name, task_id=task_id))
         return await self.judged(sorted(known.values(), key=lambda attempt: attempt.started))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -98,7 +99,18 @@ class Demo:
         worker = self._start("worker", [*CELERY, "worker", "--loglevel=INFO", "--concurrency=2"])
         flower = self._start("flower", [*CELERY, "flower", "--address=127.0.0.1", f"--port={flower_port}"])
         worker.wait_until(lambda: bool(app.control.ping(timeout=0.5)))
-        flower.wait_until(self._flower_answers)
+        flower.wait_until(lambda: _answers(f"{self.flower_url}/healthcheck"))
+
+    def start_site(self) -> str:
+        """Start the Django site; return its address."""
+        port = _free_port()
+        os.environ.setdefault("SITE_SECRET_KEY", secrets.token_urlsafe())
+        subprocess.run([sys.executable, "-m", "example_project.site.prepare"], cwd=CHECKOUT, check=True)
+        server = [sys.executable, "-m", "django", "runserver", "--settings=example_project.site.settings"]
+        url = f"http://127.0.0.1:{port}/"
+        site = self._start("site", [*server, "--noreload", f"127.0.0.1:{port}"])
+        site.wait_until(lambda: _answers(f"{url}accounts/login/"))
+        return url
 
     def send(self) -> dict[str, str]:
         """Send the example's tasks; return the id of each."""
@@ -127,12 +139,13 @@ class Demo:
         except redis.ConnectionError:
             return False
 
-    def _flower_answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.flower_url}/healthcheck", timeout=5):
-                return True
-        except (urllib.error.URLError, OSError):
-            return False
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def follow(name: str, task_id: str) -> int:
@@ -147,15 +160,20 @@ def main() -> int:
     """Run the demo; the exit code is 0 when all tasks succeeded."""
     parser = argparse.ArgumentParser(prog="python -m example_project.demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="show the tasks' logs here, and end with their outcome")
-    once = parser.parse_args().once
+    parser.add_argument("--django", action="store_true", help="start a Django site with two accounts, too")
+    options = parser.parse_args()
+    once = options.once
     directory = Path(os.environ.get("LIVELOG_DIR", CHECKOUT / ".demo")).absolute()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ExitStack() as services:
         demo = Demo(directory, services)
         services.callback(print, "\nStopping", flush=True)
         demo.start()
+        site = demo.start_site() if options.django else ""
         tasks = demo.send()
         print(f"\nFlower: {demo.flower_url}/livelog")
+        if site:
+            print(f"Django: {site} as alice of acme, bob of globex, or boss; the password is the name")
         outcomes = [follow(name, task_id) for name, task_id in tasks.items()] if once else []
         if not once:
             _explain(demo, tasks)

@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -76,12 +76,19 @@ class Catalog:
             self._database.forget()
             raise
 
-    def recent(self, limit: int, before: str | None = None) -> list[Attempt]:
+    def recent(
+        self, limit: int, before: str | None = None, account: str | None = None, site: str | None = None
+    ) -> list[Attempt]:
         """Give up to `limit` attempts, newest start first.
 
         :param before: a time in ISO 8601 UTC, such as the `started` of the last one shown; only older ones are given.
+        :param account: only those of this account.
+        :param site: only those of this site.
         """
         newest = select(_ATTEMPTS).order_by(_ATTEMPTS.c.started.desc(), _ATTEMPTS.c.attempt.desc()).limit(limit)
+        for name, value in (("account", account), ("site", site)):
+            if value is not None:
+                newest = newest.where(_ATTEMPTS.c[name] == stored_id(value))
         return self._read(newest if before is None else newest.where(_ATTEMPTS.c.started < before), Attempt)
 
     def attempts(self, task_id: str) -> list[Attempt]:
@@ -89,17 +96,18 @@ class Catalog:
         of_task = select(_ATTEMPTS).where(_ATTEMPTS.c.task_id == stored_id(task_id))
         return self._read(of_task.order_by(_ATTEMPTS.c.started, _ATTEMPTS.c.attempt), Attempt)
 
-    def runs(self, limit: int, before: str | None, *scopes: Scope) -> list[RunEntry]:
+    def runs(self, limit: int, before: str | None, fields: Mapping[str, str], *scopes: Scope) -> list[RunEntry]:
         """Give up to `limit` runs, newest start first: named ones, and those with a stage or more than one task.
 
         :param before: a time in ISO 8601 UTC; only older ones are given.
+        :param fields: what they were begun with.
         :param scopes: accounts with their sites; only what is in all of them is given. So it is in all that follows.
         """
-        return self._read(run_queries.newest(limit, before, *scopes), RunEntry)
+        return _begun_with(fields, self._read(run_queries.newest(limit, before, fields, *scopes), RunEntry))
 
-    def entries(self, run_id: str, *scopes: Scope) -> list[RunEntry]:
-        """Give the runs with this id, newest start first: one at most for each account and site."""
-        return self._read(run_queries.entries(run_id, *scopes), RunEntry)
+    def entries(self, run_id: str, fields: Mapping[str, str], *scopes: Scope) -> list[RunEntry]:
+        """Give the runs with this id and these fields, newest start first: one at most for each account and site."""
+        return _begun_with(fields, self._read(run_queries.entries(run_id, fields, *scopes), RunEntry))
 
     def tallies(self, run_ids: Sequence[str], *scopes: Scope) -> list[Tally]:
         """Count the tasks of runs by the state of their latest attempts."""
@@ -126,3 +134,7 @@ class Catalog:
     def _read(self, query: Select[Any], kind: type[_S]) -> list[_S]:
         with self._database.ready().connect() as connection:
             return [read_row(row, kind) for row in connection.execute(query).mappings()]
+
+
+def _begun_with(fields: Mapping[str, str], entries: list[RunEntry]) -> list[RunEntry]:
+    return [entry for entry in entries if fields.items() <= entry.fields.items()]

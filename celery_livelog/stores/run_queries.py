@@ -5,7 +5,8 @@ Each takes scopes, accounts with their sites, and finds only what is in all of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, and_, case, exists, func, literal_column, null, or_, select
@@ -21,19 +22,19 @@ _RUNS = Base.metadata.tables[RunRow.__tablename__]
 _STAGES = Base.metadata.tables[StageRow.__tablename__]
 
 
-def newest(limit: int, before: str | None, *scopes: Scope) -> Select[Any]:
-    """Runs that are more than one task without a stage, which is its own run."""
+def newest(limit: int, before: str | None, fields: Mapping[str, str], *scopes: Scope) -> Select[Any]:
+    """Runs that are more than one task without a stage, which is its own run, begun with these fields."""
     tasks = select(func.count()).where(_same_run(_TASKS)).correlate(_RUNS).scalar_subquery()
     staged = exists().where(_same_run(_STAGES)).correlate(_RUNS)
-    listed = select(_RUNS).where(or_(_RUNS.c.named, staged, tasks > 1), *_scope(_RUNS, scopes))
+    listed = select(_RUNS).where(or_(_RUNS.c.named, staged, tasks > 1), *_begun_with(fields), *_scope(_RUNS, scopes))
     if before is not None:
         listed = listed.where(_RUNS.c.started < before)
     return listed.order_by(_RUNS.c.started.desc(), _RUNS.c.run_id.desc()).limit(limit)
 
 
-def entries(run_id: str, *scopes: Scope) -> Select[Any]:
-    """The runs with an id: one for each account and site."""
-    of_run = select(_RUNS).where(_RUNS.c.run_id == stored_id(run_id), *_scope(_RUNS, scopes))
+def entries(run_id: str, fields: Mapping[str, str], *scopes: Scope) -> Select[Any]:
+    """The runs with an id, begun with these fields: one for each account and site."""
+    of_run = select(_RUNS).where(_RUNS.c.run_id == stored_id(run_id), *_begun_with(fields), *_scope(_RUNS, scopes))
     return of_run.order_by(_RUNS.c.started.desc())
 
 
@@ -67,6 +68,12 @@ def stages(run_id: str, *scopes: Scope) -> Select[Any]:
     """All stages of a run in order of start."""
     of_run = select(_STAGES).where(_STAGES.c.run_id == stored_id(run_id), *_scope(_STAGES, scopes))
     return of_run.order_by(_STAGES.c.started, _STAGES.c.attempt, _STAGES.c.stage)
+
+
+def _begun_with(fields: Mapping[str, str]) -> list[ColumnElement[bool]]:
+    """What holds for all runs with these fields, and for hardly another: some databases take "A" and "a" for one."""
+    pairs = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items())
+    return [_RUNS.c.fields.contains(pair, autoescape=True) for pair in pairs]
 
 
 def _same_run(table: Table) -> ColumnElement[bool]:

@@ -15,11 +15,15 @@ import msgspec
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import LivelogError
 from celery_livelog.reader import Reader
+from celery_livelog.run_answers import LINES, MOST_RUNS, RUNS, run_description, run_log
 from celery_livelog.web.log_answer import Answer
 from celery_livelog.web.log_query import LogQuery
 
-#: Entries of a list, by default and at most.
-_ENTRIES, _MOST_ENTRIES = 100, 1000
+#: Tasks of a list, by default and at most.
+_TASKS, _MOST_TASKS = 100, 1000
+#: What comes before the name of a run's field in the name of an argument.
+_FIELD = "field."
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?\+00:00")
 _TEXT, _JSON_LINES = "text/plain; charset=utf-8", "application/x-ndjson"
 
 
@@ -55,7 +59,7 @@ async def tasks(reader: Reader, arguments: Mapping[str, str]) -> dict[str, Any]:
     :raises Refusal: when `limit` is not a number.
     """
     latest: dict[str, Attempt] = {}
-    for attempt in await reader.recent(number(arguments, "limit", "tasks")):
+    for attempt in await reader.recent(min(number(arguments, "limit", "tasks", _TASKS), _MOST_TASKS)):
         latest.setdefault(attempt.task_id, attempt)
     return {"tasks": [msgspec.structs.asdict(attempt) for attempt in latest.values()]}
 
@@ -98,6 +102,45 @@ async def download(reader: Reader, task_id: str) -> Streamed:
     return Streamed(_TEXT, Answer(reader, task_id, LogQuery(), known).pieces(), headers)
 
 
+async def runs(reader: Reader, arguments: Mapping[str, str]) -> dict[str, Any]:
+    """Runs, the newest first; those that began before `before`, of an `account` and a `site`, if asked for.
+
+    ``field.project_id=7`` asks for those that were begun with ``project_id=7``, and so on.
+
+    :raises Refusal: when `limit` is not a number, or `before` not a time.
+    """
+    found = await reader.runs.recent(
+        min(number(arguments, "limit", "runs", RUNS), MOST_RUNS),
+        before=_before(arguments),
+        account=arguments.get("account"),
+        site=arguments.get("site"),
+        fields={name.removeprefix(_FIELD): arguments[name] for name in arguments if name.startswith(_FIELD)},
+    )
+    return {"runs": [msgspec.structs.asdict(run) for run in found]}
+
+
+async def run(reader: Reader, run_id: str) -> dict[str, Any]:
+    """One run: how it stands, its tasks, its stages.
+
+    :raises Refusal: 404 alike for a run that is unknown and one that may not be seen.
+    """
+    description = await run_description(reader.runs, run_id)
+    if description is None:
+        raise Refusal(404, "not found")
+    return description
+
+
+async def run_logs(reader: Reader, run_id: str, arguments: Mapping[str, str]) -> Whole:
+    """The last `lines` lines of a run's log, of all its tasks, as text.
+
+    :raises Refusal: 404 as for `run`; when `lines` is not a number.
+    """
+    text = await run_log(reader.runs, run_id, number(arguments, "lines", "lines", LINES))
+    if text is None:
+        raise Refusal(404, "not found")
+    return Whole(_TEXT, text.encode(errors="backslashreplace"))
+
+
 def log_query(arguments: Mapping[str, str]) -> LogQuery:
     """What a URL asks of a log.
 
@@ -109,15 +152,15 @@ def log_query(arguments: Mapping[str, str]) -> LogQuery:
         raise Refusal(400, str(error)) from None
 
 
-def number(arguments: Mapping[str, str], name: str, what: str) -> int:
-    """How many entries of `what` a list shall have.
+def number(arguments: Mapping[str, str], name: str, what: str, default: int) -> int:
+    """How many of `what` are asked for.
 
     :raises Refusal: when the argument `name` is given and not a number.
     """
-    given = arguments.get(name, str(_ENTRIES))
+    given = arguments.get(name, str(default))
     if not re.fullmatch(r"[0-9]{1,6}", given):
         raise Refusal(400, f"{name} is {given[:60]!r}; expected a number of {what}")
-    return min(int(given), _MOST_ENTRIES)
+    return int(given)
 
 
 def file_name(identity: str) -> str:
@@ -130,3 +173,13 @@ async def _attempts(reader: Reader, task_id: str) -> list[Attempt]:
     if not attempts:
         raise Refusal(404, "not found")
     return attempts
+
+
+def _before(arguments: Mapping[str, str]) -> str | None:
+    before = arguments.get("before")
+    if before is None:
+        return None
+    before = before.replace(" ", "+")  # which is what an unquoted + in a URL says
+    if not _TIME.fullmatch(before):
+        raise Refusal(400, f"before is {before[:60]!r}; expected the `started` of a run")
+    return before

@@ -528,3 +528,20 @@ def run_script(script: str) -> None:
     print("::group::Prepare")
     subprocess.run(["sh", "-c", script], check=True)
     print("after it")
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+
+
+@app.task
+def stage_by_stage(word: str, key: str = "") -> None:
+    """Three stages, the last of which waits until the test pushes to the list `key`."""
+    with celery_livelog.stage("Fetch", pending=2) as fetching:
+        for number in (1, 2):
+            print(word, number)
+            fetching.advance(message=f"{word} {number}")
+    with celery_livelog.stage(f"<b>{word}</b>") as storing:
+        storing.result({"word": word})
+    with celery_livelog.stage("Wait"):
+        if key:
+            _redis().blpop([key], timeout=60)

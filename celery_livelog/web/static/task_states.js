@@ -15,6 +15,11 @@ export function stateBadge(state) {
   return element("span", `badge ${CLASSES[state] ?? "text-bg-secondary"}`, state);
 }
 
+/** The state of a run: RUNNING, SUCCESS or FAILURE. */
+export function runState(state) {
+  return element("span", `ll-state ll-state-${state.toLowerCase()}`, state);
+}
+
 /** How long an attempt took, or has been running. */
 export function runtime({ started, ended }) {
   if (!started) return "";

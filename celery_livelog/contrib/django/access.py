@@ -1,0 +1,38 @@
+"""Who may see what: the one door through which every route, tag and message goes.
+
+A user who is logged in sees what ``LIVELOG_SCOPE`` gives. Whatever goes wrong while that is asked, nothing is seen.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.http import HttpRequest
+
+from celery_livelog.contrib.django import conf
+from celery_livelog.permissions import EVERYTHING, Scope, ScopeError, Seen, seen
+
+__all__ = ["EVERYTHING", "Scope", "ScopeError", "seen_by", "staff"]
+
+logger = logging.getLogger("celery_livelog.contrib.django")
+
+
+def staff(request: HttpRequest) -> Any:
+    """The default scope: staff sees everything, and nobody else anything."""
+    user = request.user
+    return EVERYTHING if user.is_active and user.is_staff else None
+
+
+def seen_by(request: HttpRequest) -> Seen | None:
+    """What the user of a request sees; None when nobody is logged in. May ask the database."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return None
+    if not user.is_active:
+        return ()
+    try:
+        return seen(conf.scope()(request))
+    except Exception:  # it is the site's code: a scope that is not known holds nothing
+        logger.exception("LIVELOG_SCOPE failed for user %s, who therefore sees nothing", user.pk)
+        return ()

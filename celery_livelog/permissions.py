@@ -1,0 +1,93 @@
+"""What a viewer may see, as scopes. Pure: it asks no store, and knows no users.
+
+Rules:
+- a viewer has any number of scopes, and sees what lies in one of them; with none, nothing;
+- all conditions of a scope must hold, and what is not known of a run or task fulfils none;
+- a condition that is empty is an error: a missing value must never widen what is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from celery_livelog.errors import LivelogError
+
+#: The field of a run that names its owner: ``run(user_id=request.user.id)``.
+OWNER = "user_id"
+
+
+class ScopeError(LivelogError):
+    """Raised when what shall be seen cannot be told from what was given."""
+
+
+class _Absent:
+    """In place of a condition that was not asked for; None is a condition, and a wrong one."""
+
+
+_ABSENT = _Absent()
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Scope:
+    """Runs and tasks that share an account, a site within it, an owner, or several of these.
+
+    :param account: the `account` that they were begun with.
+    :param site: the `site`; site names are often only unique within an account: then give both.
+    :param owner: the `user_id` that the run was begun with, such as ``request.user.pk``.
+    :raises ScopeError: when no condition is given, or one is empty: None, ``""``.
+    """
+
+    account: str | None
+    site: str | None
+    owners: frozenset[str]
+
+    def __init__(self, *, account: Any = _ABSENT, site: Any = _ABSENT, owner: Any = _ABSENT) -> None:
+        if account is _ABSENT and site is _ABSENT and owner is _ABSENT:
+            raise ScopeError("a scope without a condition; expected account, site or owner")
+        object.__setattr__(self, "account", None if account is _ABSENT else _text("account", account))
+        object.__setattr__(self, "site", None if site is _ABSENT else _text("site", site))
+        # `run` takes what is no text as its representation.
+        owners = () if owner is _ABSENT else (_text("owner", owner), owner if isinstance(owner, str) else repr(owner))
+        object.__setattr__(self, "owners", frozenset(owners))
+
+    def holds(self, account: str, site: str) -> bool:
+        """Whether something of this account and site is in it, as far as these tell."""
+        return self.account in (None, account) and self.site in (None, site)
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """What a viewer sees who may see all."""
+
+
+EVERYTHING = Everything()
+
+Seen = Everything | tuple[Scope, ...]
+
+
+def seen(given: Any) -> Seen:
+    """What is seen by one who was given this: a scope, several, `EVERYTHING`, or None for nothing.
+
+    :raises ScopeError: for anything else.
+    """
+    if isinstance(given, Everything):
+        return given
+    scopes = () if given is None else (given,) if isinstance(given, Scope) else given
+    if not isinstance(scopes, Iterable) or isinstance(scopes, str):
+        raise ScopeError(f"what may be seen is {given!r}; expected EVERYTHING, a Scope or a list of these")
+    scopes = tuple(scopes)
+    if any(isinstance(scope, Everything) for scope in scopes):
+        return EVERYTHING
+    for scope in scopes:
+        if not isinstance(scope, Scope):
+            raise ScopeError(f"what may be seen holds {scope!r}; expected a Scope")
+    return scopes
+
+
+def _text(name: str, value: Any) -> str:
+    text = value if isinstance(value, str) else "" if value is None or isinstance(value, bool) else str(value)
+    if not text.strip():
+        raise ScopeError(f"the {name} of a scope is {value!r}; expected a text or number that is not empty")
+    return text

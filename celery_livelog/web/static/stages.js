@@ -1,0 +1,89 @@
+/**
+ * `<live-log-stages root="/livelog" run="ID">`: the stages of a run and how far they are, kept up to date.
+ *
+ * With `query="account=a1&field.project_id=7"` in place of `run`, of the newest of these runs, which changes with time.
+ */
+
+import { ask } from "./address.js";
+import { count, duration, element } from "./dom.js";
+import { runState } from "./task_states.js";
+
+const INTERVAL = 1000; // ms between looks at a run that is not over
+
+class LiveLogStages extends HTMLElement {
+  #timer = 0;
+  #drawn = "";
+
+  connectedCallback() {
+    this.#look();
+    document.addEventListener("visibilitychange", this.#wake);
+  }
+
+  disconnectedCallback() {
+    clearTimeout(this.#timer);
+    document.removeEventListener("visibilitychange", this.#wake);
+  }
+
+  #wake = () => {
+    if (!document.hidden) this.#look();
+  };
+
+  async #look() {
+    clearTimeout(this.#timer);
+    let over = false;
+    try {
+      const id = await this.#id();
+      const { ok, body } = id ? await ask(this.#address("api/runs", id)) : {};
+      if (ok) this.#draw(body);
+      over = ok && body.run.state !== "RUNNING";
+    } catch {
+      // The server is away: what was last known stays.
+    }
+    // A run that seems over may get one more task, and another run may begin.
+    if (!document.hidden) this.#timer = setTimeout(() => this.#look(), over ? 3 * INTERVAL : INTERVAL);
+  }
+
+  /** The run to show; none while there is none. */
+  async #id() {
+    if (!this.hasAttribute("query")) return this.getAttribute("run");
+    const { ok, body } = await ask(`${this.getAttribute("root")}/api/runs?limit=1&${this.getAttribute("query")}`);
+    return ok ? body.runs[0]?.run_id : undefined;
+  }
+
+  #address(place, id, file = "") {
+    return `${this.getAttribute("root")}/${place}/${encodeURIComponent(id)}${file}`;
+  }
+
+  #draw({ run, stages }) {
+    const drawn = JSON.stringify([run.run_id, run.state, run.name, stages]);
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
+    const page = element("a", "ll-stages-run", run.name || run.run_id);
+    page.href = this.#address("run", run.run_id);
+    const file = element("a", "ll-button", "progress.jsonl");
+    file.href = this.#address("run", run.run_id, "/progress.jsonl");
+    const head = element("div", "ll-stages-head", page, runState(run.state), file);
+    const items = stages.length ? stages.map(item) : [element("li", "ll-stage-none", "No stage has begun.")];
+    const made = element("section", "ll-stages", head, element("ol", "ll-stage-list", ...items));
+    made.setAttribute("aria-label", "Stages");
+    this.replaceChildren(made);
+  }
+}
+
+function item({ name, state, done, total, elapsed, message, error }) {
+  const took = state === "complete" && elapsed != null ? ` in ${duration(elapsed)}` : "";
+  return element("li", `ll-stage-item ll-stage-${state}`,
+    element("span", "ll-stage-name", name), " ",
+    ...(total ? [bar(done, total), " "] : []),
+    element("span", "ll-stage-done", done || total ? `${count(done)}${total ? ` of ${count(total)}` : ""}` : ""), " ",
+    element("span", "ll-stage-state", `${state}${took}`), " ",
+    element("span", "ll-stage-message", error || message));
+}
+
+function bar(done, total) {
+  const made = element("progress", "ll-bar");
+  [made.max, made.value] = [total, done];
+  return made;
+}
+
+customElements.define("live-log-stages", LiveLogStages);
