@@ -12,28 +12,23 @@ import msgspec
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.endings import Ending
-from celery_livelog.frames import END, EVENT, GAP, LOG, LOG_STREAM, MASK, RAW, STREAMS, TEXT, Frame
-from celery_livelog.records import End, Gap, Line, Partial, Record, RunStart, StageEvent, Trace, utc
+from celery_livelog.frames import END, EVENT, GAP, LOG, MASK, RAW, TEXT, Frame
+from celery_livelog.records import Partial, Record, RunStart, StageEvent, utc
 from celery_livelog.redact import Redactor
 from celery_livelog.runs import Run
-from celery_livelog.shipper import logged
 from celery_livelog.shipper.inner_runs import InnerRuns
 from celery_livelog.shipper.log_state import LogState
 from celery_livelog.shipper.marked import MarkedLines, MarkedState
 from celery_livelog.shipper.markers import Markers
+from celery_livelog.shipper.numbering import Numbering
 from celery_livelog.shipper.projection import Projection
 from celery_livelog.shipper.redaction import Redaction, Redactions
 from celery_livelog.shipper.splitting import RAW_CHANNEL, Lines, Place, Splitting
 from celery_livelog.shipper.stages import Stages
 
-#: The place of log records, each of which is whole.
-_LOGGED: Place = (LOG_STREAM, -1)
-#: Characters of an exception that the end of a log carries; the log itself has the traceback.
-_REASON_CHARACTERS = 500
-
 
 class AttemptLog:
-    """Numbers what an attempt wrote.
+    """Splits, numbers and closes what an attempt wrote.
 
     :param attempt: what its BEGIN frame said; `lines`, `bytes`, `skipped` and the ending are kept up here.
     :param redaction: hides what is secret in it.
@@ -52,12 +47,11 @@ class AttemptLog:
         markers: Sequence[str] = (),
     ) -> None:
         self._redaction = redaction or Redaction(Redactor())
-        self._redaction.attempt(attempt)
+        self._numbers = Numbering(attempt, self._redaction)
         self.attempt = attempt
         #: The run with a name that it belongs to, from before or begun by itself.
         self.run = None if run is None else self._redaction.run(run)
         self.requeued = requeued
-        self.n = 0
         #: What its events say of its run and stages.
         self.projection = Projection(attempt, self.run)
         self._inner = InnerRuns()
@@ -67,7 +61,7 @@ class AttemptLog:
     def resume(cls, state: LogState, redactions: Redactions, markers: Sequence[str] = ()) -> AttemptLog:
         """Go on from where a shipper before this one stood."""
         log = cls(state.attempt, redactions.resume(state.redaction), run=state.run, requeued=state.requeued)
-        log.n = state.n
+        log._numbers.n = state.n
         log._begin(markers, state)
         log._inner = InnerRuns(state.inner)
         if state.projection is not None:
@@ -87,7 +81,7 @@ class AttemptLog:
         marked = self._marked.state() if self._marked is not None else MarkedState()
         stages, unfinished, redaction = self._stages.state, self._splitting.state(), self._redaction.state()
         projection = self.projection.state()
-        known = self.attempt, self.requeued, self.n
+        known = self.attempt, self.requeued, self._numbers.n
         return LogState(*known, stages, marked, unfinished, redaction, self.run, projection, self._inner.state())
 
     @property
@@ -103,7 +97,7 @@ class AttemptLog:
     @property
     def silent(self) -> bool:
         """Whether nothing was printed so far."""
-        return self.n == 0
+        return self._numbers.n == 0
 
     def feed(self, frame: Frame) -> list[Record]:
         """The records that a frame completes."""
@@ -113,54 +107,36 @@ class AttemptLog:
         if frame.kind in (TEXT, RAW):
             return self._output(frame)
         if frame.kind == LOG:
-            return self._log(frame)
+            return self._numbers.logged(frame.payload, utc(frame.time), self._stages.of(frame.stage))
         if frame.kind == EVENT:
             return self._event(frame.payload, frame.time)
         if frame.kind == MASK:
-            self._hide(frame.payload)
+            self._numbers.hide(frame.payload)
         if frame.kind == GAP:
-            said = msgspec.json.decode(frame.payload)
-            return [self.gap(said["lines"], said["reason"], frame.time)]
+            return [self._numbers.gap(frame.payload, utc(frame.time))]
         if frame.kind == END:
             return self.end(msgspec.json.decode(frame.payload, type=Ending), frame.time)
         return []
 
-    def gap(self, skipped: int, reason: str, time: int) -> Gap:
-        """Number records that were printed but are not here."""
-        first, self.n = self.n + 1, self.n + skipped
-        self.attempt.skipped += skipped
-        return Gap(n=self.n, timestamp=utc(time), skipped=skipped, first=first, last=self.n, reason=reason)
-
     def end(self, ending: Ending, time: int) -> list[Record]:
-        """Close the attempt: its unfinished lines and its last record, but of a first try that went well in silence."""
+        """Close the attempt: its unfinished lines, what markers have left open, and its last record."""
         if self.ended:
             return []
-        state, exit_code, reason = ending.state, ending.exit_code, ending.reason
-        timestamp = utc(time)
         records: list[Record] = []
         for place, lines, stage in self._splitting.close():
             records += self._lines(place, lines, time, stage)
-        records += [self._record(event, timestamp) for event in self._stages.finish(ending, time)]
-        attempt, reason = self.attempt, self._redaction.reason(reason, _REASON_CHARACTERS)
-        attempt.state, attempt.exit_code, attempt.reason, attempt.ended = state, exit_code, reason, timestamp
-        if not self.silent or state != "SUCCESS" or attempt.retries or attempt.redelivered:
-            self.n += 1
-            records.append(End(n=self.n, timestamp=timestamp, state=state, exit_code=exit_code, reason=reason))
-        self.projection.end(self.n)
+        records += [self._record(event, utc(time)) for event in self._stages.finish(ending, time)]
+        records += self._numbers.end(ending, time)
+        self.projection.end(self._numbers.n)
         return records
 
     def previews(self, time: int) -> list[Partial]:
         """The unfinished lines that have changed since they were last asked for."""
-        return [
-            Partial(
-                n=self.n + 1,
-                timestamp=utc(time),
-                stream=STREAMS[place[0]],
-                line=self._redaction.preview(place, line if self._marked is None else self._marked.preview(line)),
-                redrawn=redrawn,
-            )
-            for place, line, redrawn in self._splitting.changed()
-        ]
+        found = []
+        for place, line, redrawn in self._splitting.changed():
+            shown = line if self._marked is None else self._marked.preview(line)
+            found.append(self._numbers.partial(place, shown, utc(time), redrawn=redrawn))
+        return found
 
     @property
     def unfinished(self) -> bool:
@@ -181,48 +157,17 @@ class AttemptLog:
         """
         timestamp = utc(time)
         if self._marked is None:
-            return self._numbered(place, lines, timestamp, stage or None)
+            return self._numbers.lines(place, lines, timestamp, stage or None)
         records: list[Record] = []
         for found in self._marked.feed(place, lines, stage, time):
             if isinstance(found, bytes):
-                self._hide(found)
+                self._numbers.hide(found)
             elif isinstance(found, dict):
                 records.append(self._record(found, timestamp))
             else:
                 line = [(found.text, found.more)]
-                records += self._numbered(place, line, timestamp, found.stage, found.level)
+                records += self._numbers.lines(place, line, timestamp, found.stage, found.level)
         return records
-
-    def _numbered(
-        self,
-        place: Place,
-        lines: Lines,
-        timestamp: str,
-        stage: int | None,
-        level: str | None = None,
-        logger: str | None = None,
-    ) -> list[Record]:
-        first = self.n + 1
-        self.n += len(lines)
-        stream = STREAMS[place[0]]
-        self.attempt.lines += sum(not more for _, more in lines)
-        return [
-            Line(n=n, timestamp=timestamp, stream=stream, line=line, level=level, logger=logger, stage=stage, more=more)
-            for n, (line, more) in enumerate(self._redaction.lines(place, lines), first)
-        ]
-
-    def _log(self, frame: Frame) -> list[Record]:
-        said = logged.read(frame.payload)
-        self.attempt.bytes += said.bytes
-        stage, logger = self._stages.of(frame.stage), self._redaction.text(said.logger)
-        records = self._numbered(_LOGGED, said.lines, utc(frame.time), stage, said.level, logger)
-        if said.fields:
-            records[0] = msgspec.structs.replace(records[0], fields=self._redaction.data(said.fields))
-        return records
-
-    def _hide(self, secret: bytes) -> None:
-        self._redaction.hide(secret)
-        self._redaction.attempt(self.attempt)
 
     def _event(self, payload: bytes, time: int) -> list[Record]:
         timestamp = utc(time)
@@ -230,21 +175,14 @@ class AttemptLog:
         try:
             event = msgspec.json.decode(payload, type=dict[str, Any])
             records += [self._record(ended, timestamp) for ended in self._stages.follow(event, time)]
-            record = self._record(event, timestamp)
+            records.append(self._record(event, timestamp))
         except (msgspec.MsgspecError, KeyError, RecursionError):  # values of users
-            text = self._redaction.text(payload.decode("utf-8", "backslashreplace"))
-            self.n += 1
-            record = Trace(n=self.n, timestamp=timestamp, event="unreadable", data=text)
-        return [*records, record]
+            return [*records, self._numbers.unreadable(payload, timestamp)]
+        return records
 
     def _record(self, event: dict[str, Any], timestamp: str) -> StageEvent:
-        """Number an event.
-
-        :raises msgspec.ValidationError: when it is none; then it has no number.
-        """
-        fields = {**self._redaction.event(event), "n": self.n + 1, "timestamp": timestamp}
-        record: StageEvent = msgspec.convert(fields, StageEvent, strict=False)
-        self.n += 1
+        """Number an event and follow it; see `Numbering.event`."""
+        record = self._numbers.event(event, timestamp)
         if isinstance(record, RunStart) and self.run is None:
             self._join(record)
         else:

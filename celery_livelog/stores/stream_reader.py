@@ -12,7 +12,8 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 
 from celery_livelog.attempts import Attempt
-from celery_livelog.records import Record, from_fields
+from celery_livelog.records import Record
+from celery_livelog.stores.entries import from_fields
 from celery_livelog.stores.refusals import is_of_key
 from celery_livelog.stores.stream import lease_key, options, redis_url, stream_key
 

@@ -11,7 +11,8 @@ import redis
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import complain
-from celery_livelog.records import Line, Partial, Record, to_fields
+from celery_livelog.records import Line, Partial, Record
+from celery_livelog.stores.entries import to_fields
 from celery_livelog.stores.refusals import granted, is_error, is_of_key
 from celery_livelog.stores.stream import (
     GRACE_SECONDS,

@@ -13,8 +13,9 @@ import pytest
 
 from celery_livelog import hub
 from celery_livelog.hub import Hub
-from celery_livelog.records import Line, to_fields
+from celery_livelog.records import Line
 from celery_livelog.stores import stream_reader
+from celery_livelog.stores.entries import to_fields
 from celery_livelog.stores.stream_reader import StreamReader
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for

@@ -12,12 +12,13 @@ import pytest
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.merge import Merge
-from celery_livelog.records import End, Gap, Line, Partial, Record, from_fields
+from celery_livelog.records import End, Gap, Line, Partial, Record
 from celery_livelog.settings import Settings
 from celery_livelog.shipper import live as shipper_live
 from celery_livelog.shipper import sending
 from celery_livelog.shipper.live import Live
 from celery_livelog.stores import stream as stream_store
+from celery_livelog.stores.entries import from_fields
 from celery_livelog.stores.stream_reader import StreamReader
 from celery_livelog.stores.stream_writer import StreamWriter
 from tests.nodes.valkey import Valkey

@@ -283,7 +283,7 @@ def test_after_the_end_comes_nothing() -> None:
     for one in (text(b"line\n"), end()):
         log.feed(one)
     assert [log.feed(one) for one in (text(b"late\n"), gap(3), logged(b"late"), end("FAILURE", 1))] == [[]] * 4
-    assert (log.n, log.attempt.state) == (2, "SUCCESS")
+    assert (log.state().n, log.attempt.state) == (2, "SUCCESS")
 
 
 def test_a_silent_attempt_that_went_well_has_no_records() -> None:

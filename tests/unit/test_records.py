@@ -25,6 +25,7 @@ from celery_livelog.records import (
     StageStart,
     Trace,
 )
+from celery_livelog.stores import entries
 
 AT = "2026-01-02T03:04:05.000006+00:00"
 
@@ -62,22 +63,22 @@ def test_json_keeps_a_record(record: Record) -> None:
 @pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)
 def test_redis_fields_keep_a_record(record: Record) -> None:
     """A record comes back from a Redis entry as it was; every entry has the fields that other readers rely on."""
-    fields = from_redis(records.to_fields(record, "3f2a90bc77d01e44"))
+    fields = from_redis(entries.to_fields(record, "3f2a90bc77d01e44"))
     assert fields.keys() >= {"line", "timestamp", "stream", "type", "n", "attempt"}
-    assert records.from_fields(fields) == ("3f2a90bc77d01e44", record)
+    assert entries.from_fields(fields) == ("3f2a90bc77d01e44", record)
 
 
 @given(st.text(st.characters(codec="utf-8")), st.sampled_from(["stdout", "stderr"]), st.integers(1, 10**12))
 def test_any_text_is_kept(line: str, stream: str, n: int) -> None:
     """Whatever was printed is what is read, also when it looks like JSON or like a number."""
     record = Line(n=n, timestamp=AT, stream=stream, line=line)
-    assert records.from_fields(from_redis(records.to_fields(record, "0" * 16))) == ("0" * 16, record)
+    assert entries.from_fields(from_redis(entries.to_fields(record, "0" * 16))) == ("0" * 16, record)
     assert records.decode(records.encode(record)) == record
 
 
 def test_a_plain_line_in_redis() -> None:
     """The fields of an ordinary line, to the letter: others read them without this package."""
-    fields = from_redis(records.to_fields(EXAMPLES[0], "3f2a90bc77d01e44"))
+    fields = from_redis(entries.to_fields(EXAMPLES[0], "3f2a90bc77d01e44"))
     assert fields == {
         "line": "plain",
         "timestamp": AT,
@@ -90,14 +91,14 @@ def test_a_plain_line_in_redis() -> None:
 
 def test_a_gap_in_redis_says_how_much_is_missing() -> None:
     """A reader that knows only lines still sees that some were skipped."""
-    fields = from_redis(records.to_fields(EXAMPLES[10], "3f2a90bc77d01e44"))
+    fields = from_redis(entries.to_fields(EXAMPLES[10], "3f2a90bc77d01e44"))
     assert (fields["stream"], fields["line"]) == ("internal", "[15 messages skipped]")
 
 
 def test_an_entry_of_somebody_else_is_refused() -> None:
     """Fields that are none of ours raise; they are not taken for a line."""
     with pytest.raises(msgspec.ValidationError):
-        records.from_fields({"line": "hello", "attempt": "3f2a90bc77d01e44"})
+        entries.from_fields({"line": "hello", "attempt": "3f2a90bc77d01e44"})
 
 
 @pytest.mark.parametrize(
