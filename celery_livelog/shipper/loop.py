@@ -134,7 +134,7 @@ class Shipper:
 
     def _show(self, follower: Follower, shown: Shown) -> None:
         if shown.raw and self._settings.tee:
-            self._stores.console(shown.stream, shown.raw)
+            self._stores.console.put(shown.stream, shown.raw)
         log = shown.log
         if log is None:
             return
@@ -147,7 +147,7 @@ class Shipper:
         if shown.records:
             self._stores.records(attempt, shown.records, resumed=self._first_round, run=log.innermost_run)
         if log.projection.news:
-            self._stores.known(log.projection)
+            self._stores.known(log.projection.take_news())
         if shown.part:
             self._stores.secure(attempt, shown.part)
         if log.ended:
@@ -170,7 +170,7 @@ class Shipper:
             self._told_at = now
             for log in self._logs():
                 if log.projection.moving:
-                    self._stores.progress(log.projection)
+                    self._stores.known(log.projection.progress())
 
     def _weigh(self) -> None:
         now = time.monotonic()

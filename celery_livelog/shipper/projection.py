@@ -50,7 +50,7 @@ class Projection:
 
     def __init__(self, attempt: Attempt, run: Run | None) -> None:
         self._attempt = attempt
-        #: What is new, to be taken away; of how far stages have come, see `progress`.
+        #: What is new; of how far stages have come, see `progress`.
         self.news: list[Known] = []
         self._stages: dict[int, Stage] = {}
         self._highest = 0
@@ -73,6 +73,11 @@ class Projection:
     def state(self) -> ProjectionState:
         """What `resume` needs."""
         return ProjectionState([*map(copy, self._stages.values())], self._highest, [*self._begun])
+
+    def take_news(self) -> list[Known]:
+        """What is new since this was last asked."""
+        news, self.news = self.news, []
+        return news
 
     @property
     def moving(self) -> bool:

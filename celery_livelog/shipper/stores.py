@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from time import monotonic
 
@@ -14,17 +12,15 @@ from celery_livelog.records import Record
 from celery_livelog.runs import Run
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.archiver import Archiver
+from celery_livelog.shipper.console import Console
 from celery_livelog.shipper.live import Live
-from celery_livelog.shipper.projection import Projection
+from celery_livelog.shipper.projection import Known
 from celery_livelog.shipper.recorder import Recorder
 from celery_livelog.shipper.run_files import open_run_files
 from celery_livelog.shipper.settling import Settling
-from celery_livelog.shipper.sinks import Sink
 from celery_livelog.stores.archive import Archive
 from celery_livelog.stores.stream_writer import StreamWriter
 
-#: Bytes of raw output that may wait for a console that is slow to take them; beyond that they are dropped there only.
-_CONSOLE_BYTES = 8 * 1024 * 1024
 _CLOSE_SECONDS = 3.0
 #: Seconds between two looks at how much of the spool waits for a catalog or a Redis that is away. Above half of the
 #: budget the journals are let go: output comes first.
@@ -57,10 +53,8 @@ class Stores:
         )
         self._recorder = Recorder(settings.database_url, directory, self._settling.written, self._securing.written)
         self._run_files = open_run_files(settings, directory, self._settling.written, self._securing.written)
-        self._descriptors = console
-        self._console: Sink[tuple[int, bytes]] = Sink("the console", self._write_console, hurried=True)
-        # Two counters, each written by one thread only: the loop's and the sink's.
-        self._console_taken = self._console_shown = 0
+        #: Asks for nothing and is waited for by nobody.
+        self.console = Console(console)
 
     def begins(self, attempt: Attempt, run: Run) -> None:
         """Take note that an attempt of a run that has a name has begun, or goes on under this shipper."""
@@ -96,27 +90,15 @@ class Stores:
             self._settling.expect(attempt.attempt, 1)
         self._recorder.put(attempt, last=silent)
 
-    def known(self, projection: Projection) -> None:
-        """Take away what is new of an attempt's run and stages."""
-        for known in projection.news:
+    def known(self, news: Iterable[Known]) -> None:
+        """Take what is new of an attempt's run and stages."""
+        for known in news:
             self._recorder.put(known)
-        projection.news.clear()
-
-    def progress(self, projection: Projection) -> None:
-        """Take how far an attempt's stages have come."""
-        for stage in projection.progress():
-            self._recorder.put(stage)
 
     def forget(self, attempt: str) -> None:
         """Nothing of an attempt will be asked of any shipper again."""
         for files in self._run_files:
             files.forget(attempt)
-
-    def console(self, stream: int, data: bytes) -> None:
-        """Take raw output for the worker's console."""
-        if self._console_taken - self._console_shown < _CONSOLE_BYTES:
-            self._console_taken += len(data)
-            self._console.put((stream, data))
 
     def tick(self) -> None:
         """Called each round of the loop."""
@@ -145,7 +127,7 @@ class Stores:
 
     def close(self) -> None:
         """Stop all sinks, each after what it still holds or after some seconds."""
-        self._console.close(_CLOSE_SECONDS)
+        self.console.close(_CLOSE_SECONDS)
         self._archiver.close(_CLOSE_SECONDS)
         self._recorder.close(_CLOSE_SECONDS)
         for files in self._run_files:
@@ -166,12 +148,3 @@ class Stores:
             files.archived(attempt.attempt)
         if self._live is not None:
             self._live.archived(attempt)
-
-    def _write_console(self, queue: deque[tuple[int, bytes]]) -> None:
-        stream, data = queue.popleft()
-        self._console_shown += len(data)
-        while data:
-            try:
-                data = data[os.write(self._descriptors[stream - 1], data) :]
-            except OSError:
-                return  # nobody is there to see it

@@ -97,8 +97,7 @@ class Shipping:
         return self
 
     def take(self) -> None:
-        self.told += self.log.projection.news
-        self.log.projection.news.clear()
+        self.told += self.log.projection.take_news()
 
     def look(self) -> None:
         """A second is over."""
