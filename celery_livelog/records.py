@@ -93,7 +93,8 @@ class StageComplete(_Record, frozen=True, omit_defaults=True, kw_only=True, tag=
 
     @property
     def text(self) -> str:
-        return f"Stage {self.stage}: {self.name}: complete, {self.processed} processed in {self.elapsed:.2f} s"
+        processed = f", {self.processed} processed" if self.processed else ""
+        return f"Stage {self.stage}: {self.name}: complete{processed} in {self.elapsed:.2f} s"
 
 
 class StageError(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="stage_error"):
