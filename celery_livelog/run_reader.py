@@ -1,7 +1,7 @@
 """Reads runs: which there are, how they stand, their attempts and stages, and the end of all their tasks' logs in one.
 
 Rules:
-- a run is what its ``run_end`` says; until then, what its tasks are;
+- a run is what its ``run_end`` says; until then, what its tasks are, and begun as long as there are none;
 - a task that waits for another try counts as running, a task whose worker is lost as failed;
 - a stage that is open in an attempt that is over was interrupted.
 """
@@ -71,14 +71,14 @@ class RunReader:
 
         :param fields: only one that was begun with these.
         """
+        tasks = await self._tasks([run_id])  # first: what has a task is known as a run before
         entries = await self._sources.ask(lambda catalog: catalog.entries(run_id, fields, *self._scopes))
-        if fields and not entries:
-            return None  # nobody has named what its tasks alone tell of
-        tasks = await self._tasks([run_id])
         if entries:
             return _view(entries[0], tasks.get(_key(entries[0])))
-        found = next(iter(tasks.values()), None)
-        return None if found is None else _view(RunEntry(run_id=run_id, started=found.started), found)
+        if fields or not tasks:
+            return None  # nobody has named what its tasks alone tell of
+        (_, account, site), found = next(iter(tasks.items()))
+        return _view(RunEntry(run_id=run_id, account=account, site=site, started=found.started), found)
 
     async def attempts(self, run_id: str) -> list[Attempt]:
         """All attempts of all tasks of a run, in order of start."""
@@ -140,8 +140,9 @@ def _view(entry: RunEntry, tasks: _Tasks | None) -> RunView:
     tasks = tasks or _Tasks()
     said = asdict(entry)
     if not entry.ended:
-        state = "RUNNING" if tasks.running else "FAILURE" if tasks.failed else "SUCCESS"
-        said |= {"state": state, "ended": "" if tasks.running else tasks.ended}
+        going = tasks.running or not tasks.count
+        state = "RUNNING" if going else "FAILURE" if tasks.failed else "SUCCESS"
+        said |= {"state": state, "ended": "" if going else tasks.ended}
     return RunView(**said, tasks=tasks.count, running=tasks.running, failed=tasks.failed)
 
 

@@ -131,7 +131,7 @@ class RunRow(Base):
 
     __table_args__ = (
         Index("livelog_runs_newest", "started", "run_id"),
-        Index("livelog_runs_scope", "account", "site", "started"),
+        Index("livelog_runs_scope", "account", "started", "run_id"),
     )
 
 

@@ -136,6 +136,28 @@ def shipper_of(node: Worker) -> psutil.Process:
     return shipper
 
 
+def test_a_catalog_of_another_version(project: Project, worker: StartWorker) -> None:
+    """The worker says what to run and goes on, with log and archive; the rows come when the catalog fits again."""
+    database = Database(project.settings.database_url)
+    database.upgrade()
+    note_version(database, "9999")
+    node = worker()
+    sent = project.run("staged")
+    node.wait_for_output("this celery-livelog knows none after 0002: install the release that they are of")
+    assert "celery_livelog/stores" not in node.output()
+    printed = ["item 1", "item 2", "item 3", "compiling"]
+    wait_for(lambda: logs.lines(logs.records(project, sent.id)) == printed, what="the log")
+    note_version(database, "0002")
+    database.close()
+    assert over(project, sent.id).state == "SUCCESS"
+    assert len(logs.ask(project, lambda reader: reader.runs.stages(sent.id))) == 2
+
+
+def note_version(database: Database, version: str) -> None:
+    with database._engine.begin() as connection:
+        connection.execute(VERSION_TABLE.update().values(version_num=version))
+
+
 @pytest.fixture(scope="module")
 def served(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Flower]]:
     with serving(valkey_server, Path(tmp_path_factory.mktemp("pipelines"))) as both:
@@ -143,7 +165,10 @@ def served(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def test_the_api(served: tuple[Project, Flower]) -> None:
-    """Lists runs, tells of one with tasks and stages, and gives the end of its log; 404 for what there is not."""
+    """Lists runs, tells of one with tasks and stages, and gives the end of its log; 404 for what there is not.
+
+    The last test here: the worker that it shares would take the tasks of others.
+    """
     project, flower = served
     with run("nightly/1 ä", account="a1", name="first"):
         project.send("staged")
@@ -181,25 +206,3 @@ def test_the_api(served: tuple[Project, Flower]) -> None:
         assert (answer.status, answer.json) == (404, {"error": "not found"})
     for path in ("?limit=few", "?before=yesterday", f"/{second.run_id}/logs?lines=-1"):
         assert get(f"{flower.url}/livelog/api/runs{path}").status == 400
-
-
-def test_a_catalog_of_another_version(project: Project, worker: StartWorker) -> None:
-    """The worker says what to run and goes on, with log and archive; the rows come when the catalog fits again."""
-    database = Database(project.settings.database_url)
-    database.upgrade()
-    note_version(database, "9999")
-    node = worker()
-    sent = project.run("staged")
-    node.wait_for_output("this celery-livelog knows none after 0002: install the release that they are of")
-    assert "celery_livelog/stores" not in node.output()
-    printed = ["item 1", "item 2", "item 3", "compiling"]
-    wait_for(lambda: logs.lines(logs.records(project, sent.id)) == printed, what="the log")
-    note_version(database, "0002")
-    database.close()
-    assert over(project, sent.id).state == "SUCCESS"
-    assert len(logs.ask(project, lambda reader: reader.runs.stages(sent.id))) == 2
-
-
-def note_version(database: Database, version: str) -> None:
-    with database._engine.begin() as connection:
-        connection.execute(VERSION_TABLE.update().values(version_num=version))

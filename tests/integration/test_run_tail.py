@@ -13,8 +13,11 @@ from celery_livelog.attempts import Attempt
 from celery_livelog.reader import Reader
 from celery_livelog.records import End, Line, Record, utc
 from celery_livelog.run_tail import RunTail
+from celery_livelog.runs import Stage
 from celery_livelog.settings import Settings
 from celery_livelog.sources import Sources
+from celery_livelog.stores.catalog import Catalog
+from celery_livelog.stores.stream import lease_key
 from celery_livelog.stores.stream_reader import StreamReader
 from tests.integration.stored import Shipped, shipped
 from tests.nodes.valkey import Valkey
@@ -49,11 +52,9 @@ def ask(settings: Settings, question: Callable[[Reader], Awaitable[T]]) -> T:
 class Task:
     """A task of the run; its lines say its name and their second."""
 
-    def __init__(self, stores: Shipped, number: int, name: str) -> None:
+    def __init__(self, stores: Shipped, number: int, name: str, lease: str = "") -> None:
         self._stores = stores
-        self.attempt = Attempt(
-            attempt=f"{number:016x}", task_id=name, run_id="run", started=utc(0), name=f"proj.{name}"
-        )
+        self.attempt = Attempt(attempt=f"{number:016x}", task_id=name, run_id="run", started=utc(0), lease=lease)
         self._n = 0
         self._tell()
 
@@ -168,3 +169,25 @@ def test_a_long_log_costs_what_is_asked_for(
     monkeypatch.setattr(StreamReader, "after", counted_entries)
     assert tail(settings, 100) == [f"a {at}" for at in range(29_900, 30_000)]
     assert records < 3000
+
+
+def test_a_worker_that_is_lost(settings: Settings, stores: Shipped, valkey: Valkey) -> None:
+    """Nothing is heard of it: its task has failed, and with it the run; its stage was interrupted."""
+    task = Task(stores, 1, "a", lease="of-a-worker")
+    lease = lease_key(settings.key_prefix, "of-a-worker")
+    valkey.client.set(lease, "")
+    stage = Stage(attempt=task.attempt.attempt, stage=1, task_id="a", run_id="run", name="Build", started=utc(0))
+    catalog = Catalog(settings.database_url)
+    catalog.write([], [], [stage])
+    catalog.close()
+    stores.settle()
+
+    async def seen(reader: Reader) -> tuple[str, int, int, str, list[str]]:
+        view, (attempt,) = await reader.runs.get("run"), await reader.runs.attempts("run")
+        assert view is not None
+        states = [stage.state for stage in await reader.runs.stages("run")]
+        return view.state, view.running, view.failed, attempt.state, states
+
+    assert ask(settings, seen) == ("RUNNING", 1, 0, "STARTED", ["running"])
+    valkey.client.delete(lease)
+    assert ask(settings, seen) == ("FAILURE", 0, 1, "LOST", ["interrupted"])

@@ -63,7 +63,10 @@ def test_sqlite_is_tuned_and_private(tmp_path: Path) -> None:
         ("SELECT * FROM livelog_tasks WHERE run_id = 'a' AND account = 'a'", "livelog_tasks_run"),
         ("SELECT * FROM livelog_attempts WHERE run_id = 'a' ORDER BY started", "livelog_attempts_run"),
         ("SELECT * FROM livelog_runs ORDER BY started DESC, run_id DESC LIMIT 9", "livelog_runs_newest"),
-        ("SELECT * FROM livelog_runs WHERE account = 'a' AND site = 's' ORDER BY started", "livelog_runs_scope"),
+        (
+            "SELECT * FROM livelog_runs WHERE account = 'a' AND site = 's' ORDER BY started DESC, run_id DESC",
+            "livelog_runs_scope",
+        ),
         ("SELECT * FROM livelog_stages WHERE run_id = 'a' ORDER BY started", "livelog_stages_run"),
         ("SELECT * FROM livelog_stages WHERE task_id = 'a' ORDER BY started", "livelog_stages_task"),
     ],

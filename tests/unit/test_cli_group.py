@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from celery_livelog import cli
 from celery_livelog.cli.__main__ import main
 
-_HEAVY = ("flower", "msgspec", "obstore", "redis", "rich", "sqlalchemy", "structlog", "tornado", "zstandard")
+_HEAVY = ("alembic", "flower", "msgspec", "obstore", "redis", "rich", "sqlalchemy", "structlog", "tornado", "zstandard")
 
 
 def test_loading_the_group_loads_no_library() -> None:

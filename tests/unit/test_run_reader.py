@@ -89,7 +89,7 @@ def test_a_run_is_what_its_end_says(catalog: Catalog, ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("states", "state", "running", "failed"),
     [
-        ([], "SUCCESS", 0, 0),
+        ([], "RUNNING", 0, 0),
         (["SUCCESS", "IGNORED"], "SUCCESS", 0, 0),
         (["SUCCESS", "STARTED"], "RUNNING", 1, 0),
         (["FAILURE", "RETRY"], "RUNNING", 1, 1),

@@ -22,7 +22,7 @@ def upgrade() -> None:
     add_index("livelog_tasks_run", "livelog_tasks", ["run_id"])
     add_index("livelog_attempts_run", "livelog_attempts", ["run_id", "started"])
     add_index("livelog_runs_newest", "livelog_runs", ["started", "run_id"])
-    add_index("livelog_runs_scope", "livelog_runs", ["account", "site", "started"])
+    add_index("livelog_runs_scope", "livelog_runs", ["account", "started", "run_id"])
     add_index("livelog_stages_run", "livelog_stages", ["run_id", "started"])
     add_index("livelog_stages_task", "livelog_stages", ["task_id", "started"])
 
