@@ -10,7 +10,7 @@ from celery import Celery
 CHECKOUT = Path(__file__).resolve().parent.parent
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 #: Where the files of runs are: those of compiling by user and project, those of automation by account and site.
-HOME = Path(os.environ.get("LIVELOG_DIR", ".demo")).absolute()
+HOME = Path(os.environ.get("LIVELOG_DIR", CHECKOUT / ".demo")).absolute()
 COMPILED = os.environ.get("PIPELINE_OUTPUT_ROOT", f"{HOME}/platform_server/media/users")
 AUTOMATED = os.environ.get("AUTOMATION_LOG_DIR", f"{HOME}/logs/automation")
 

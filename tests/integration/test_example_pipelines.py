@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 from celery.result import AsyncResult
 
+from celery_livelog.reader import Reader
 from celery_livelog.records import decode
+from celery_livelog.runs import RunView
+from celery_livelog.web import progress_file
 from tests.nodes import logs
 from tests.nodes.process import LocalProcess
 from tests.nodes.project import Project
@@ -39,6 +42,7 @@ class Example(Project):
 
     def __init__(self, directory: Path, redis_url: str) -> None:
         super().__init__(directory, redis_url)
+        self.configure(livelog_timezone="Asia/Kolkata")
         self.app.main = "example_project"
         self.env = {
             **os.environ, "PYTHONPATH": str(CHECKOUT), "REDIS_URL": redis_url, "LIVELOG_DIR": f"{directory}/livelog",
@@ -112,6 +116,29 @@ def agrees(log: list[str], shown: list[str]) -> bool:
     )
 
 
+def agrees_with_servers(example: Example, here: Path) -> None:
+    """What servers say of the run, out of catalog and logs, is what its files say."""
+    trace = objects(here / "run_trace.jsonl")
+    run_id, state = trace[0]["run_id"], trace[-1]["state"]
+    found = wait_for(
+        lambda: logs.ask(example, lambda reader: ended(reader, run_id)), what="the run's end in the catalog"
+    )
+    assert (found.state, found.account, found.site, found.tasks) == (state, "a1", "s7", 1)
+    assert found.fields == {"user_id": "7", "project_id": "42"}
+    last = {entry["number"]: entry for entry in objects(here / "stages/progress.jsonl")}
+    stages = logs.ask(example, lambda reader: reader.runs.stages(run_id))
+    assert [(stage.stage, stage.name, stage.state, stage.result) for stage in stages] == [
+        (number, entry["stage"], entry["status"], entry.get("result")) for number, entry in last.items()
+    ]
+    answer = logs.ask(example, lambda reader: progress_file.answer(reader, example.settings, run_id))
+    assert answer.body == (here / "stages/progress.jsonl").read_bytes()
+
+
+async def ended(reader: Reader, run_id: str) -> RunView | None:
+    found = await reader.runs.get(run_id)
+    return found if found is not None and found.state != "RUNNING" else None
+
+
 @pytest.fixture
 def worker(example: Example, launch: Callable[[LocalProcess], LocalProcess]) -> Callable[[str], LocalProcess]:
     """Start a worker of the example project with all runs in one layout."""
@@ -134,6 +161,8 @@ def test_a_pipeline(example: Example, worker: Callable[[str], LocalProcess], tas
     log = lines(here / LAYOUTS[layout][1])
     assert (code, log[-1]) == (0, "[SUCCESS]")
     assert agrees(log, shown)
+
+    agrees_with_servers(example, here)
 
     files = {str(path.relative_to(here)) for path in here.rglob("*") if path.is_file() and ".livelog" not in path.parts}
     expected = {LAYOUTS[layout][1], "run_trace.jsonl", "stages/progress.jsonl", *(f"stage_{n}.log" for n in stages)}
@@ -190,6 +219,8 @@ def test_a_pipeline_that_is_killed(
     interrupted = log.pop(-2)
     assert "interrupted: killed by signal 9" in interrupted
     assert agrees(log, shown)
+
+    agrees_with_servers(example, here)
 
     last = objects(here / "stages/progress.jsonl")[-1]
     assert last["status"] == "interrupted"
