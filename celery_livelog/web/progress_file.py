@@ -28,7 +28,7 @@ async def answer(reader: Reader, settings: Settings, run_id: str) -> Whole:
     if await reader.runs.get(run_id) is None:
         raise Refusal(404, "not found")
     stages = {(stage.attempt, stage.stage): stage for stage in await reader.runs.stages(run_id)}
-    lines = [line async for line in _lines(reader, stages, ZoneInfo(settings.timezone or "UTC"))]
+    lines = [line async for line in _lines(reader, stages, ZoneInfo(settings.timezone))]
     lines.sort(key=lambda timed: timed[0])  # stable: of one task all is in order already
     headers = {"Content-Disposition": f'attachment; filename="{file_name(run_id)}-progress.jsonl"'}
     return Whole("application/x-ndjson", b"".join(line + b"\n" for _, line in lines), headers)
