@@ -25,10 +25,12 @@ async def answer(reader: Reader, settings: Settings, run_id: str) -> Whole:
 
     :raises Refusal: 404 alike for a run that is unknown and one that may not be seen.
     """
-    if await reader.runs.get(run_id) is None:
+    run = await reader.runs.get(run_id)
+    if run is None:
         raise Refusal(404, "not found")
-    stages = {(stage.attempt, stage.stage): stage for stage in await reader.runs.stages(run_id)}
-    lines = [line async for line in _lines(reader, stages, ZoneInfo(settings.timezone or "UTC"))]
+    of_run = await reader.runs.within(run.account, run.site).stages(run_id)  # another account may have one with this id
+    stages = {(stage.attempt, stage.stage): stage for stage in of_run}
+    lines = [line async for line in _lines(reader, stages, ZoneInfo(settings.timezone))]
     lines.sort(key=lambda timed: timed[0])  # stable: of one task all is in order already
     headers = {"Content-Disposition": f'attachment; filename="{file_name(run_id)}-progress.jsonl"'}
     return Whole("application/x-ndjson", b"".join(line + b"\n" for _, line in lines), headers)

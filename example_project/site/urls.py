@@ -9,7 +9,7 @@ from example_project.site import views
 
 urlpatterns = [
     path("", views.project, name="project"),
-    path("start", views.start, name="start"),
+    path("start/<str:pipeline>", views.start, name="start"),
     path("accounts/login/", LoginView.as_view(), name="login"),
     path("accounts/logout/", LogoutView.as_view(next_page="login"), name="logout"),
     path("livelog/", include("celery_livelog.contrib.django.urls")),

@@ -38,8 +38,8 @@ class Sent:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def sent(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sent]]:
-    """Accounts a1 and a2 have a run each, a3 has none; the runs of `own1` and `own2` are of account a1."""
+def project(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project with a worker, served by the site."""
     directory = tmp_path_factory.mktemp("django")
     valkey_server.client.flushall()
     project = Project(directory / "project", valkey_server.url)
@@ -47,15 +47,21 @@ def sent(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Ite
     django_site.configure(directory)
     try:
         worker.start()
-        found = {name: send(project, name, account=name) for name in ("a1", "a2")}
-        for name in ("own1", "own2"):
-            found[name] = send(project, name, account="a1", user_id=django_site.user_id(name), project_id=7)
         django_site.serve(project)
-        yield found
+        yield project
     finally:
         django_site.forget()
         worker.end()
         project.close()
+
+
+@pytest.fixture(scope="module")
+def sent(project: Project) -> dict[str, Sent]:
+    """Accounts a1 and a2 have a run each, a3 has none; the runs of `own1` and `own2` are of account a1."""
+    found = {name: send(project, name, account=name) for name in ("a1", "a2")}
+    for name in ("own1", "own2"):
+        found[name] = send(project, name, account="a1", user_id=django_site.user_id(name), project_id=7)
+    return found
 
 
 def send(project: Project, word: str, **scope: object) -> Sent:
@@ -296,3 +302,23 @@ def test_the_same_under_asgi(sent: dict[str, Sent]) -> None:
         assert anonymous.status_code == 302
 
     asyncio.run(ask())
+
+
+# -- last, as it adds to what there is --------------------------------------------------------------------------------
+
+
+def test_two_accounts_with_one_run_id(project: Project, sent: dict[str, Sent]) -> None:
+    """Each sees its own run, as if the other did not exist, and who sees everything never sees a mixture."""
+    both = [
+        send(project, word, run_id="chosen", account=account) for word, account in (("ours", "a1"), ("theirs", "a2"))
+    ]
+    for known, name, other in ((both[0], "a1", "theirs"), (both[1], "a2", "ours")):
+        browser = django_site.client(name)
+        described = browser.get("/livelog/api/runs/chosen").json()
+        assert [task["task_id"] for task in described["tasks"]] == [known.task_id]
+        for route in routes(known.task_id, "chosen"):
+            assert other not in body(browser.get(route)), route
+    boss = django_site.client("boss")
+    for route in ("/livelog/run/chosen", "/livelog/run/chosen/progress.jsonl", "/livelog/api/runs/chosen"):
+        text = body(boss.get(route))
+        assert ("ours" in text) != ("theirs" in text), route

@@ -31,21 +31,27 @@ class _Here(LocalProcess):
 
 
 @pytest.fixture(scope="module")
-def site(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where worker and site keep their files."""
+    return tmp_path_factory.mktemp("site")
+
+
+@pytest.fixture(scope="module")
+def site(valkey_server: Valkey, state: Path) -> Iterator[str]:
     """The address of the site."""
     valkey_server.client.flushall()
-    directory, port = tmp_path_factory.mktemp("site"), free_port()
-    env = {"LIVELOG_DIR": str(directory), "REDIS_URL": valkey_server.url}
+    port = free_port()
+    env = {"LIVELOG_DIR": str(state), "REDIS_URL": valkey_server.url}
     worker = ["celery", "-A", "example_project", "worker", "--concurrency=2", "--loglevel=INFO"]
     server = ["django", "runserver", "--settings=example_project.site.settings", "--noreload", f"127.0.0.1:{port}"]
     url = f"http://127.0.0.1:{port}/"
     with ExitStack() as ends:
-        prepare = _Here("prepare", ["example_project.site.prepare"], directory, env)
+        prepare = _Here("prepare", ["example_project.site.prepare"], state, env)
         ends.callback(prepare.end)
         prepare.start()
         assert prepare.wait() == 0, prepare.report()
         for name, command in (("worker", worker), ("server", server)):
-            process = _Here(name, command, directory, env)
+            process = _Here(name, command, state, env)
             ends.callback(process.end)
             process.start()
         wait_for(lambda: _answers(f"{url}accounts/login/") or not process.running, what=f"an answer of {process!r}")
@@ -90,48 +96,60 @@ def log_in(page: Page, site: str, name: str) -> None:
 
 
 def test_a_pipeline_from_the_button_to_its_end(page: Page, site: str) -> None:
-    """Its log and its stages are live on the site's page, its messages come with the next one; nobody else sees it."""
+    """Its log and its stages are live on the site's page, and its messages come with the next one."""
     log_in(page, site, "alice")
-    page.get_by_role("button", name="Survey the library").click()
+    page.get_by_role("button", name="Compile project 7").click()
+    stages = page.locator("live-log-stages").first
     expect(page.locator("live-log .ll-row").first).to_be_visible(timeout=PATIENCE)
     expect(page.locator("live-log .ll-badge")).to_have_text("Live")
-    expect(page.locator(".ll-stage-item", has_text="Parse")).to_contain_text("of", timeout=PATIENCE)
+    expect(stages.locator(".ll-stage-item.ll-stage-running", has_text="Parse")).to_contain_text("of", timeout=PATIENCE)
     expect(page.locator("live-log .ll-badge")).to_have_text("Ended", timeout=PATIENCE)
     expect(page.locator("live-log .ll-row").last).to_contain_text("SUCCESS")
-    expect(page.locator(".ll-stages-head .ll-state")).to_have_text("SUCCESS", timeout=PATIENCE)
-    expect(page.locator(".ll-stage-item.ll-stage-complete")).to_have_count(4)
-    said = ""
+    expect(stages.locator(".ll-state")).to_have_text("SUCCESS", timeout=PATIENCE)
+    expect(stages.locator(".ll-stage-item.ll-stage-complete")).to_have_count(4)
+    said: list[str] = []
 
     def see() -> bool:
-        nonlocal said
         page.reload()
-        said += page.locator("body").inner_text()
-        return "Report: complete" in said
+        said.extend(page.locator(".messages li").all_inner_texts())
+        return any("Package: complete" in line for line in said)
 
     wait_for(see, what="messages of the stages")
-    for name in ("Find", "Parse", "Import", "Report"):
-        assert said.count(f"{name}: started") == said.count(f"{name}: complete") == 1
+    for name in ("Collect", "Parse", "Compile", "Package"):
+        for what in ("started", "complete"):
+            assert sum(f"compile: {name}: {what}" in line for line in said) == 1, said
+
+
+def test_the_progress_file_is_that_of_the_run_s_directory(page: Page, site: str, state: Path) -> None:
+    """The link on the page leads to the same lines that the worker has written."""
+    log_in(page, site, "alice")
+    page.get_by_role("button", name="Automate site main").click()
+    stages = page.locator("live-log-stages").last
+    expect(stages.locator(".ll-state")).to_have_text("SUCCESS", timeout=PATIENCE)
     with page.expect_download() as download:
-        page.get_by_role("link", name="progress.jsonl").click()
-    assert '"Parse"' in download.value.path().read_text()
+        stages.get_by_role("link", name="progress.jsonl").click()
+    lines = download.value.path().read_text()
+    assert lines.count("complete") >= 3
+    (file,) = state.glob("logs/automation/acme/main/*/stages/progress.jsonl")
+    wait_for(lambda: file.read_text() == lines, what="the same lines in the run's directory")
 
 
 def test_the_app_s_own_pages(page: Page, site: str) -> None:
     """Runs lead to their stages and tasks, and these to their logs."""
     log_in(page, site, "alice")
     page.get_by_role("link", name="All runs").click()
-    page.locator("live-log-runs a", has_text="Survey the library").first.click()
+    page.locator("live-log-runs a", has_text="compile").first.click()
     expect(page.locator(".ll-stage-item")).to_have_count(4)
     page.locator("live-log-run-tasks a").first.click()
     expect(page.locator("live-log .ll-badge")).to_have_text("Ended", timeout=PATIENCE)
     page.get_by_role("link", name="Tasks").click()
-    expect(page.locator("live-log-tasks tbody tr")).to_have_count(1)
+    expect(page.locator("live-log-tasks tbody tr")).to_have_count(2)
 
 
 def test_another_account_sees_nothing_of_it(page: Page, site: str) -> None:
     """Neither on the project's page, nor in lists, nor by the address of the run or the task."""
     log_in(page, site, "bob")
-    expect(page.locator("live-log-stages")).to_have_text(re.compile("No run to show yet."))
+    expect(page.locator("live-log-stages")).to_have_text([re.compile("No run to show yet.")] * 2)
     for place, element in (("livelog/", "live-log-tasks"), ("livelog/runs", "live-log-runs")):
         page.goto(site + place)
         expect(page.locator(f"{element} .empty-table-message")).to_be_visible()

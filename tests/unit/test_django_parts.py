@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 from django.conf import settings
 from django.contrib.messages import constants
+from django.contrib.messages.storage.session import SessionStorage
 from django.core.handlers.asgi import ASGIRequest
 from django.test import RequestFactory
+from msgspec.structs import replace
 
 from celery_livelog.contrib.django import background, held
 from celery_livelog.contrib.django.stage_news import StageNews, message_of, news
@@ -70,6 +73,23 @@ def test_what_messages_say() -> None:
     assert said("complete", done=3) == (constants.SUCCESS, "nightly: Compile: complete, 3 processed")
     assert said("error", error="OSError: full") == (constants.ERROR, "nightly: Compile: error: OSError: full")
     assert said("interrupted") == (constants.WARNING, "nightly: Compile: interrupted")
+
+
+def test_a_page_tells_no_more_than_a_person_reads() -> None:
+    """The next page goes on where the last one stopped, even between the start and the end of one stage."""
+    from celery_livelog.contrib.django.flights import Flight
+    from celery_livelog.contrib.django.stage_messages import _tell_of
+
+    request = RequestFactory().get("/")
+    request.session = {}
+    stages = [replace(stage("complete", n=9), stage=number) for number in range(1, 43)]
+    told = []
+    for _ in range(3):
+        request._messages = SessionStorage(request)
+        _tell_of(request, (Flight(RUN, tuple(stages)),))
+        told.append(len(request._messages._queued_messages))
+        request.session = json.loads(json.dumps(request.session))
+    assert told == [50, 34, 0]
 
 
 def test_a_server_without_threads_holds_nothing() -> None:

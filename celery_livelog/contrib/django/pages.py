@@ -54,7 +54,12 @@ async def progress(asked: Asked, run_id: str) -> HttpResponseBase:
 async def run_and_stages(reader: Reader, run_id: str) -> tuple[RunView | None, list[Stage]]:
     """A run and its stages, in order of start; None when there is none to be seen."""
     found = await reader.runs.get(run_id)
-    return found, [] if found is None else await reader.runs.stages(run_id)
+    return found, [] if found is None else await stages_of(reader, found)
+
+
+async def stages_of(reader: Reader, run: RunView) -> list[Stage]:
+    """The stages of a run, and not of another account's with the same id."""
+    return await reader.runs.within(run.account, run.site).stages(run.run_id)
 
 
 def static(request: HttpRequest, name: str) -> HttpResponse:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
@@ -28,6 +29,8 @@ logger = logging.getLogger("celery_livelog.contrib.django")
 _NOTES = "livelog_told"
 #: Seconds after which the note of a run that is not heard of any more goes; far longer than it is told of.
 _NOTED = 86_400
+#: Messages that one page tells at most; the next one goes on from there.
+_MOST = 50
 
 
 class StageMessagesMiddleware(MiddlewareMixin):
@@ -94,10 +97,12 @@ def _tell_of(request: HttpRequest, flights: tuple[Flight, ...]) -> None:
     now = int(time.time())
     noted: dict[str, tuple[int, dict[str, int]]] = request.session.get(_NOTES, {})
     notes = {name: note for name, note in noted.items() if note[0] > now - _NOTED}
+    room = _MOST
     for flight in flights:
         name = " ".join((flight.run.run_id, flight.run.account, flight.run.site))
         places = dict(noted.get(name, (now, {}))[1])
-        for new in news(flight.run, flight.stages, places):
+        for new in islice(news(flight.run, flight.stages, places), room):
+            room -= 1
             _tell_one(request, new)
             places[new.key] = new.place
             notes[name] = now, places

@@ -36,7 +36,7 @@ def news(run: RunView, stages: Iterable[Stage], told: Mapping[str, int]) -> Iter
     :param told: the place that each stage was told up to.
     """
     for stage in stages:
-        key = f"{stage.attempt}.{stage.stage}"
+        key = f"{stage.attempt[:8]}.{stage.stage}"  # short: some sessions are cookies
         place = told.get(key)
         if place is None:
             yield StageNews(START, run, stage, key, 0)

@@ -8,7 +8,7 @@ import { address } from "./address.js";
 
 const SILENCE = 60_000; // ms without a word, heartbeats included, after which a connection counts as lost
 const BACK_OFF = { first: 250, longest: 30_000 }; // ms
-const POLL_SECONDS = 25;
+const POLL_SECONDS = { first: 1, longest: 25 }; // that a request may be held; the first answer says that there is a server
 const POLL_INSTEAD = 2; // every so many failures in a row the next try is a long-poll
 const TRY_SOCKET_AGAIN = 60_000; // ms of polling after which the WebSocket has another chance
 const POLL_PAUSE = 1000; // ms at least between two answers without news, from a server that cannot hold a request
@@ -18,6 +18,7 @@ export class Connection {
   #cursor = null;
   #seen = new Map(); // attempt -> the last record delivered, as { n, piece }
   #failures = 0;
+  #answered = false; // whether a long-poll was
   #socket = null;
   #timer = 0;
   #silence = 0;
@@ -175,7 +176,8 @@ export class Connection {
   async #ask() {
     const { root, taskId, tail } = this.#options;
     const from = this.#cursor ? `after=${this.#cursor}` : `tail=${tail}`;
-    const path = `${root}/api/tasks/${encodeURIComponent(taskId)}/log?format=ndjson&wait=${POLL_SECONDS}&${from}`;
+    const wait = this.#answered ? POLL_SECONDS.longest : POLL_SECONDS.first;
+    const path = `${root}/api/tasks/${encodeURIComponent(taskId)}/log?format=ndjson&wait=${wait}&${from}`;
     const answer = await fetch(address(path), { signal: this.#abort.signal, cache: "no-store" });
     if (answer.status >= 400 && answer.status < 500) {
       this.#refuse((await answer.json().catch(() => ({}))).error ?? answer.statusText);
@@ -184,6 +186,7 @@ export class Connection {
     if (!answer.ok) throw new Error(answer.statusText);
     const lines = (await answer.text()).split("\n").filter(Boolean).map((line) => JSON.parse(line));
     this.#failures = 0;
+    this.#answered = true;
     this.#options.onState("live");
     batches(lines).forEach((batch) => this.#deliver(batch));
     if (answer.headers.get("Livelog-Ended") === "1") this.#end();

@@ -49,13 +49,14 @@ const KINDS = {
     "stage ll-stage-error",
     [label(stage), element("strong", "", name), ` failed after ${duration(elapsed)}: ${error}`, ...details(traceback)],
   ],
-  run_start: ({ run_id: id, name, account, site }) => [
-    "stage",
-    ["Run ", element("strong", "", name || id), [name ? id : "", account, site].filter(Boolean).map((one) => ` · ${one}`).join("")],
+  run_start: ({ run_id: id, name }) => [
+    "stage ll-stage-start",
+    [element("span", "ll-stage-number", "Run "), element("strong", "", name || id), name ? ` · ${id}` : ""],
   ],
   run_end: ({ run_id: id, state, elapsed, error }) => [
     state === "SUCCESS" ? "stage ll-stage-complete" : "stage ll-stage-error",
-    ["Run ", element("strong", "", id), ` ${state.toLowerCase()} after ${duration(elapsed)}`, error ? `: ${error}` : ""],
+    [element("span", "ll-stage-number", "Run "), element("strong", "", id),
+      ` ${state === "SUCCESS" ? "complete" : "failed"} in ${duration(elapsed)}`, error ? `: ${error}` : ""],
   ],
   trace: ({ event, data }) => [
     "internal",

@@ -9,6 +9,7 @@ import { count, duration, element } from "./dom.js";
 import { runState } from "./task_states.js";
 
 const INTERVAL = 1000; // ms between looks at a run that is not over
+const LOGGED_OUT = 403; // no answer to that changes before the page is loaded again
 
 class LiveLogStages extends HTMLElement {
   #timer = 0;
@@ -32,8 +33,8 @@ class LiveLogStages extends HTMLElement {
     clearTimeout(this.#timer);
     let over = false;
     try {
-      const id = await this.#id();
-      const { ok, body } = id ? await ask(this.#address("api/runs", id)) : {};
+      const { ok, status, body } = await this.#ask();
+      if (status === LOGGED_OUT) return;
       if (ok) this.#draw(body);
       over = ok && body.run.state !== "RUNNING";
     } catch {
@@ -43,11 +44,11 @@ class LiveLogStages extends HTMLElement {
     if (!document.hidden) this.#timer = setTimeout(() => this.#look(), over ? 3 * INTERVAL : INTERVAL);
   }
 
-  /** The run to show; none while there is none. */
-  async #id() {
-    if (!this.hasAttribute("query")) return this.getAttribute("run");
-    const { ok, body } = await ask(`${this.getAttribute("root")}/api/runs?limit=1&${this.getAttribute("query")}`);
-    return ok ? body.runs[0]?.run_id : undefined;
+  async #ask() {
+    if (this.hasAttribute("run")) return ask(this.#address("api/runs", this.getAttribute("run")));
+    const newest = await ask(`${this.getAttribute("root")}/api/runs?limit=1&${this.getAttribute("query")}`);
+    const id = newest.ok && newest.body.runs[0]?.run_id;
+    return id ? ask(this.#address("api/runs", id)) : { ok: false, status: newest.status };
   }
 
   #address(place, id, file = "") {

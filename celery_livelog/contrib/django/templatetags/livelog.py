@@ -13,7 +13,7 @@ from django.http import HttpRequest
 
 from celery_livelog.contrib.django.access import seen_by
 from celery_livelog.contrib.django.background import background
-from celery_livelog.contrib.django.pages import run_and_stages
+from celery_livelog.contrib.django.pages import run_and_stages, stages_of
 from celery_livelog.contrib.django.routes import root
 from celery_livelog.errors import LivelogError, complain
 from celery_livelog.events import shown
@@ -79,7 +79,7 @@ def _read(
 
 async def _newest(reader: Reader, scope: dict[str, str], fields: dict[str, str]) -> tuple[RunView | None, list[Stage]]:
     newest = await reader.runs.recent(1, account=scope.get("account"), site=scope.get("site"), fields=fields)
-    return (newest[0], await reader.runs.stages(newest[0].run_id)) if newest else (None, [])
+    return (newest[0], await stages_of(reader, newest[0])) if newest else (None, [])
 
 
 def _request(context: template.Context) -> HttpRequest | None:
