@@ -141,7 +141,7 @@ class Shipper:
         attempt = log.attempt
         if attempt.attempt not in self._owners:
             self._owners[attempt.attempt] = follower
-            self._stores.known(log.projection)  # its run first: who finds the task finds that, too
+            self._stores.known(log.projection.take_news())  # its run first: who finds the task finds that, too
             self._stores.catalog(copy(attempt))
             if log.run is not None:
                 self._stores.begins(attempt, log.run)

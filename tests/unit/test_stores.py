@@ -96,7 +96,7 @@ def test_a_part_of_a_journal_stays_until_the_catalog_has_its_stages(open_stores:
         start = {"type": "stage_start", "stage": number, "name": f"Stage {number}"}
         records = log.feed(Frame(EVENT, 0, 1, 0, number, 0, 0, msgspec.json.encode(start)))
         stores.records(attempt, records, resumed=False)
-        stores.known(log.projection)
+        stores.known(log.projection.take_news())
     stores.secure(attempt, 2)
     wait_for(lambda: found)
     assert found == [["Stage 1", "Stage 2", "Stage 3"]]
