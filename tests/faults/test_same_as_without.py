@@ -40,9 +40,12 @@ class _Side:
         ends.callback(self._project.close)
         calm, rough = f"calm-{self.name}", f"rough-{self.name}"
         self._project.configure(include=["tests.faults.kinds"], task_default_queue=calm, livelog=livelog, **settings)
+        self._project.configure(worker_proc_alive_timeout=60)  # s; a busy machine forks slowly
         args = {calm: ["-Q", calm], rough: ["-Q", rough, "--concurrency", "8", "--max-tasks-per-child", "1"]}
+        # Unbuffered: what a process that is killed while it leaves has printed is shown or not by chance else.
+        env = {calm: _ENV, rough: {**_ENV, "PYTHONUNBUFFERED": "1"}}
         self._workers = [
-            Worker(self._project, concurrency=1, args=args[name], env=_ENV, name=name, ready=None) for name in args
+            Worker(self._project, concurrency=1, args=args[name], env=env[name], name=name, ready=None) for name in args
         ]
         for worker in self._workers:
             ends.callback(worker.end)
