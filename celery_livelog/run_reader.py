@@ -62,7 +62,7 @@ class RunReader:
         :param fields: only those that were begun with these, such as ``{"user_id": "7"}``.
         """
         scopes = (*self._scopes, (account, site))
-        entries = await self._sources.ask(lambda catalog: catalog.runs(limit, before, fields, *scopes))
+        entries = await self._sources.ask(lambda catalog: catalog.runs(limit, before, *scopes, fields=fields))
         tasks = await self._tasks([entry.run_id for entry in entries])
         return [_view(entry, tasks.get(_key(entry))) for entry in entries]
 
@@ -71,12 +71,14 @@ class RunReader:
 
         :param fields: only one that was begun with these.
         """
+        if fields and not await self._entries(run_id, fields):
+            return None  # before anything is asked of its tasks, which may be another's
         tasks = await self._tasks([run_id])  # first: what has a task is known as a run before
-        entries = await self._sources.ask(lambda catalog: catalog.entries(run_id, fields, *self._scopes))
+        entries = await self._entries(run_id, fields)
         if entries:
             return _view(entries[0], tasks.get(_key(entries[0])))
         if fields or not tasks:
-            return None  # nobody has named what its tasks alone tell of
+            return None
         (_, account, site), found = next(iter(tasks.items()))
         return _view(RunEntry(run_id=run_id, account=account, site=site, started=found.started), found)
 
@@ -100,6 +102,9 @@ class RunReader:
     async def tail(self, run_id: str, lines: int) -> list[tuple[Attempt, Record]]:
         """The newest records of all tasks of a run, in order of time, lines whole: what `lines` lines of text show."""
         return await RunTail(self._sources, await self.attempts(run_id), lines).read()
+
+    async def _entries(self, run_id: str, fields: Mapping[str, str]) -> list[RunEntry]:
+        return await self._sources.ask(lambda catalog: catalog.entries(run_id, *self._scopes, fields=fields))
 
     async def _tasks(self, run_ids: Sequence[str]) -> dict[tuple[str, str, str], _Tasks]:
         if not run_ids:

@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -30,6 +31,7 @@ _S = TypeVar("_S", bound=msgspec.Struct)
 
 _TABLES = [Base.metadata.tables[model.__tablename__] for model in (TaskRow, AttemptRow, RunRow, StageRow)]
 _ATTEMPTS = Base.metadata.tables[AttemptRow.__tablename__]
+_ANY: Mapping[str, str] = MappingProxyType({})
 
 
 class Tally(NamedTuple):
@@ -96,7 +98,7 @@ class Catalog:
         of_task = select(_ATTEMPTS).where(_ATTEMPTS.c.task_id == stored_id(task_id))
         return self._read(of_task.order_by(_ATTEMPTS.c.started, _ATTEMPTS.c.attempt), Attempt)
 
-    def runs(self, limit: int, before: str | None, fields: Mapping[str, str], *scopes: Scope) -> list[RunEntry]:
+    def runs(self, limit: int, before: str | None, *scopes: Scope, fields: Mapping[str, str] = _ANY) -> list[RunEntry]:
         """Give up to `limit` runs, newest start first: named ones, and those with a stage or more than one task.
 
         :param before: a time in ISO 8601 UTC; only older ones are given.
@@ -105,7 +107,7 @@ class Catalog:
         """
         return _begun_with(fields, self._read(run_queries.newest(limit, before, fields, *scopes), RunEntry))
 
-    def entries(self, run_id: str, fields: Mapping[str, str], *scopes: Scope) -> list[RunEntry]:
+    def entries(self, run_id: str, *scopes: Scope, fields: Mapping[str, str] = _ANY) -> list[RunEntry]:
         """Give the runs with this id and these fields, newest start first: one at most for each account and site."""
         return _begun_with(fields, self._read(run_queries.entries(run_id, fields, *scopes), RunEntry))
 
