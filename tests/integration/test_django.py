@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -72,6 +73,19 @@ def send(project: Project, word: str, **scope: object) -> Sent:
     if len(stages) < 3:
         wait_for(lambda: len(logs.ask(project, lambda reader: reader.runs.stages(begun.run_id))) == 3, what="stages")
     return Sent(begun.run_id, task_id, word)
+
+
+@contextmanager
+def running(project: Project, valkey: Valkey, key: str) -> Iterator[Sent]:
+    """A run of `own1` with a task that runs meanwhile."""
+    with run(name=key, account="a1", user_id=django_site.user_id("own1")) as begun:
+        task_id = project.send("stage_by_stage", key, key).id
+    wait_for(lambda: len(logs.ask(project, lambda reader: reader.runs.stages(begun.run_id))) == 3, what="stages")
+    try:
+        yield Sent(begun.run_id, task_id, key)
+    finally:
+        valkey.client.rpush(key, "go")
+        logs.archived(project, task_id)
 
 
 def body(response: HttpResponse) -> str:
@@ -147,9 +161,9 @@ def test_who_sees_what(sent: dict[str, Sent], name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a3", "own2", "nobody"])
 def test_another_s_and_nobody_s_take_the_same_questions(
-    sent: dict[str, Sent], monkeypatch: pytest.MonkeyPatch, name: str
+    sent: dict[str, Sent], project: Project, valkey_server: Valkey, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """What is looked up does not depend on whether there is something that may not be seen."""
+    """What is looked up does not depend on whether there is something that may not be seen, running or ended."""
     monkeypatch.setattr(Flights, "of", lambda *_: ())  # it asks for all users by itself, now and then …
     django_site.forget()  # … and has perhaps begun to
     asked: list[str] = []
@@ -168,9 +182,10 @@ def test_another_s_and_nobody_s_take_the_same_questions(
         body(browser.get(route))
         return list(asked)
 
-    other = sent["own1"]
-    for foreign, absent in zip(routes(other.task_id, other.run_id), routes("T" * 36, "R" * 26), strict=True):
-        assert questions(foreign) == questions(absent), foreign
+    with running(project, valkey_server, f"held-{name}") as going:
+        for other in (sent["own1"], going):
+            for foreign, absent in zip(routes(other.task_id, other.run_id), routes("T" * 36, "R" * 26), strict=True):
+                assert questions(foreign) == questions(absent), foreign
 
 
 def test_a_scope_that_fails_holds_nothing(sent: dict[str, Sent], caplog: pytest.LogCaptureFixture) -> None:
