@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from django.http import HttpResponse
@@ -18,7 +19,9 @@ from celery_livelog.contrib.django.flights import Flights
 from celery_livelog.reader import Reader
 from celery_livelog.run_reader import RunReader
 from celery_livelog.scoped_reader import ScopedReader, ScopedRuns
-from celery_livelog.sources import Sources
+from celery_livelog.stores.archive import Archive
+from celery_livelog.stores.catalog import Catalog
+from celery_livelog.stores.stream_reader import StreamReader
 from tests.integration import django_site, django_urls
 from tests.nodes import logs
 from tests.nodes.project import Project
@@ -167,14 +170,15 @@ def test_another_s_and_nobody_s_take_the_same_questions(
     monkeypatch.setattr(Flights, "of", lambda *_: ())  # it asks for all users by itself, now and then …
     django_site.forget()  # … and has perhaps begun to
     asked: list[str] = []
-    for question in ("ask", "rows", "recent_rows", "indexed", "entries", "attempts", "lapsed", "newest", "manifests"):
-        real = getattr(Sources, question)
+    for store in (Archive, Catalog, StreamReader):
+        for question, real in list(vars(store).items()):
+            if callable(real) and not question.startswith("_"):
 
-        def noted(self: Sources, *args: object, _name: str = question, _real: object = real) -> object:
-            asked.append(_name)
-            return _real(self, *args)  # type: ignore[operator]
+                def noted(self: object, *args: Any, _real: Any = real, _name: str = question, **more: Any) -> Any:
+                    asked.append(_name)
+                    return _real(self, *args, **more)
 
-        monkeypatch.setattr(Sources, question, noted)
+                monkeypatch.setattr(store, question, noted)
     browser = django_site.client(name)
 
     def questions(route: str) -> list[str]:
