@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import msgspec
+from celery.exceptions import TaskPredicate
 
 from celery_livelog.errors import said
 from celery_livelog.events import shown, write
@@ -60,6 +61,8 @@ class run:  # noqa: N801 - reads as a statement, ``with run(account="a1"):``
     ) -> None:
         token, writer, started = self._entered.pop()
         leave(token)
+        if isinstance(error, TaskPredicate):
+            return  # the task is retried, replaced or rejected: the run goes on without it, or does not
         ending = {"state": "SUCCESS" if error is None else "FAILURE", "elapsed": round(monotonic() - started, 6)}
         why = {} if error is None else {"error": said(error)}
         write(writer, {"type": "run_end", "run_id": self._run.run_id, **ending, **why})

@@ -12,6 +12,8 @@ import msgspec
 HEADER = "livelog_run"
 #: Characters of each text of a run: it is in every message.
 LONGEST = 200
+#: Characters of a time.
+_TIME = 32
 
 
 class Run(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -97,7 +99,7 @@ def from_header(header: Any) -> Run | None:
     except msgspec.ValidationError:
         return None
     texts = (run.run_id, run.name, run.account, run.site, run.started, *run.fields, *run.fields.values())
-    return run if run.run_id and all(len(text) <= LONGEST for text in texts) else None
+    return run if run.run_id and len(run.started) <= _TIME and all(len(text) <= LONGEST for text in texts) else None
 
 
 def of_canvas(task_id: str, root_id: str, group_id: str, chain: Any) -> Run:

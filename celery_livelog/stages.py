@@ -10,6 +10,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, TypeVar
 
+from celery.exceptions import Ignore, TaskPredicate
+
 from celery_livelog import pace
 from celery_livelog.errors import said
 from celery_livelog.events import count, shown, write
@@ -94,7 +96,9 @@ class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and
         return entered
 
     def end(self, error: BaseException | None = None) -> None:
-        """End it, with what was raised in it. A generator that is not asked for more has not failed."""
+        """End it, with what was raised in it. A generator that is not asked for more has not failed, nor a task that
+        replaces itself; one that is retried or rejected leaves it open, and the end of its attempt says why.
+        """
         entered = self._entered
         if entered is None or entered.left:
             return
@@ -103,9 +107,9 @@ class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and
         if self._held:
             self._tell_progress(entered)
         ending = {"elapsed": int((monotonic() - self._started) * 1e6) / 1e6, "processed": self._processed()}
-        if error is None or isinstance(error, GeneratorExit):
+        if error is None or isinstance(error, (GeneratorExit, Ignore)):
             self._tell(entered, "stage_complete", **ending, result=self._result)
-        else:
+        elif not isinstance(error, TaskPredicate):
             text, trace = said(error), _traceback(error)
             self._tell(entered, "stage_error", **ending, error=text, traceback=trace)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.exceptions import Ignore, Reject, Retry
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from celery_livelog.records import (
     End,
     Line,
     Record,
+    RunStart,
     StageComplete,
     StageError,
     StageProgress,
@@ -25,6 +28,7 @@ from celery_livelog.records import (
     decode,
     encode,
 )
+from celery_livelog.run_context import run
 from celery_livelog.stages import stage
 from celery_livelog.writer import AttemptWriter, current
 from tests.unit.journals import ENDING, begin, lines, open_journal, records
@@ -68,6 +72,22 @@ def test_a_stage_says_what_it_does(writer: AttemptWriter, tmp_path: Path) -> Non
     assert isinstance(complete, StageComplete)
     assert (complete.processed, complete.result) == (3, {"pages": 3})
     assert complete.elapsed >= 0
+
+
+@pytest.mark.parametrize(
+    ("error", "kinds"),
+    [(Ignore(), [StageStart, StageComplete]), (Retry(), [StageStart]), (Reject(), [StageStart])],
+    ids=["replaced", "retried", "rejected"],
+)
+def test_a_task_that_goes_elsewhere_has_not_failed(
+    writer: AttemptWriter, tmp_path: Path, error: Exception, kinds: list[type[Record]]
+) -> None:
+    """Celery ends tasks by exceptions that are no errors: how the attempt ends says what became of a stage or a run."""
+    with suppress(type(error)), run("a-run"), stage("Fetch"):
+        raise error
+    begun, *found = told(writer, tmp_path)
+    assert isinstance(begun, RunStart)
+    assert [type(record) for record in found] == kinds
 
 
 def test_lines_belong_to_the_innermost_stage(writer: AttemptWriter, tmp_path: Path) -> None:
