@@ -68,6 +68,6 @@ def test_runs_and_stages(tmp_path: Path) -> None:
     wait_for(lambda: secured == [("a", 2)])
     recorder.close(10)
     catalog = Catalog(url)
-    assert catalog.entries("r", {}) == [replace(begun, ended=AT, state="SUCCESS")]
+    assert catalog.entries("r") == [replace(begun, ended=AT, state="SUCCESS")]
     assert catalog.stages_of_run("r") == [stage]
     catalog.close()

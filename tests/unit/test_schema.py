@@ -81,7 +81,7 @@ def everything(catalog: Catalog) -> None:
     catalog.write([], [], [Stage(attempt="1", stage=1, task_id="t", run_id="r", started=AT)])
     assert [attempt.task_id for attempt in catalog.attempts_of_run("r")] == ["t"]
     assert [stage.stage for stage in catalog.stages_of_run("r")] == [1]
-    assert [run.run_id for run in catalog.runs(9, None, {})] == ["r"]
+    assert [run.run_id for run in catalog.runs(9, None)] == ["r"]
 
 
 def test_the_migrations_lead_to_the_models(engine: Engine) -> None:
