@@ -209,7 +209,7 @@ def test_what_is_not_a_line_looks_like_what_it_is(page: Page, site: Site) -> Non
         "Stage 2 Compile  45 of 90 · half",
         'cache {"hit":true}',
         "Run nightly · run_1",
-        "Run run_1 failure after 2.00 s: OSError: full",
+        "Run run_1 failed after 2.00 s: OSError: full",
         "[15 messages skipped] The task printed faster than it could be kept.",
         "a word of livelog's own",
         'INFO shop paid to="u 1"',

@@ -56,7 +56,7 @@ const KINDS = {
   run_end: ({ run_id: id, state, elapsed, error }) => [
     state === "SUCCESS" ? "stage ll-stage-complete" : "stage ll-stage-error",
     [element("span", "ll-stage-number", "Run "), element("strong", "", id),
-      ` ${state === "SUCCESS" ? "complete" : "failed"} in ${duration(elapsed)}`, error ? `: ${error}` : ""],
+      ` ${state === "SUCCESS" ? "complete in" : "failed after"} ${duration(elapsed)}`, error ? `: ${error}` : ""],
   ],
   trace: ({ event, data }) => [
     "internal",
