@@ -236,7 +236,8 @@ REFUSES = [
 #: Redis lets nobody in.
 CLOSED = [
     Fault("wrong password", wrong_password, "correct the user or the password"),
-    Fault("too many clients", too_many_clients, "raise its maxclients"),
+    # It says so and closes at once: who is still sending gets a broken pipe, and may not read it.
+    Fault("too many clients", too_many_clients, "What to do with Redis: "),
     Fault("nobody listens", broken(Mode.REFUSE), "is it up and reachable?"),
 ]
 #: The network is broken.
