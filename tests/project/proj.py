@@ -235,21 +235,29 @@ def replace(self: Task) -> None:
     raise self.replace(print_lines.s(2, "replacement"))
 
 
+def _let_it_be_known() -> None:
+    """Give the main process time to learn that the task has begun: else it has it run once more by another process."""
+    time.sleep(0.5)
+
+
 @app.task
 def exit_process(code: int = 3) -> None:
     print("about to exit")
+    _let_it_be_known()
     os._exit(code)
 
 
 @app.task
 def exit_politely(code: int = 3) -> None:
     print("about to exit")
+    _let_it_be_known()
     sys.exit(code)
 
 
 @app.task
 def kill_process(number: int = signal.SIGKILL) -> None:
     print("about to be killed")
+    _let_it_be_known()
     os.kill(os.getpid(), number)
     time.sleep(60)
 
@@ -259,6 +267,7 @@ def kill_process_once(self: Task) -> None:
     """Be killed, and delivered again."""
     print("redelivered" if self.request.delivery_info.get("redelivered") else "about to be killed")
     if not self.request.delivery_info.get("redelivered"):
+        _let_it_be_known()
         os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(60)
 
