@@ -39,15 +39,18 @@ def signals() -> dict[str, Any]:
 
 @kind()
 def descriptors() -> dict[str, Any]:
+    low = [fd for fd in range(64) if Path(f"/proc/self/fd/{fd}").exists()]
+    free = sorted({*range(64)} - {*low})
     new = os.open(os.devnull, os.O_RDONLY)
     os.close(new)
     pair = os.pipe()
     for end in pair:
         os.close(end)
     return {
-        "new": new,
-        "pair": list(pair),
-        "low": [fd for fd in range(64) if Path(f"/proc/self/fd/{fd}").exists()],
+        # Which numbers the worker's own have is decided by chance while it starts; a task's are the lowest free ones.
+        "new": new == free[0],
+        "pair": list(pair) == free[:2],
+        "low": len(low),
         "inheritable": [os.get_inheritable(fd) for fd in range(3)],
         "terminals": [os.isatty(fd) for fd in range(3)],
         "flags": [fcntl.fcntl(fd, fcntl.F_GETFD) for fd in range(3)],
