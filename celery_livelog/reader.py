@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.cursors import Cursor
 from celery_livelog.merge import Batch
 from celery_livelog.reading import Reading
-from celery_livelog.records import Cursor
 from celery_livelog.run_reader import RunReader
 from celery_livelog.settings import Settings
 from celery_livelog.sources import Sources, learn

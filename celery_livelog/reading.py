@@ -7,10 +7,11 @@ from itertools import groupby
 from time import monotonic, time_ns
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.cursors import Cursor
 from celery_livelog.endings import LOST
 from celery_livelog.hub import Entry
 from celery_livelog.merge import Batch, Merge
-from celery_livelog.records import FINAL_STATES, Cursor, End, Gap, Line, Partial, decode, utc
+from celery_livelog.records import FINAL_STATES, End, Gap, Line, Partial, decode, utc
 from celery_livelog.sources import NEWEST, Sources, numbered
 from celery_livelog.stores.archive import Manifest
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any
 
 import msgspec
-
-from celery_livelog.errors import CursorError
 
 #: States after which no further attempt of the task is expected.
 FINAL_STATES = frozenset({"SUCCESS", "FAILURE", "REVOKED", "ABORTED", "LOST"})
@@ -225,27 +222,3 @@ def utc(time_ns: int) -> str:
 @lru_cache(maxsize=64)
 def _utc_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """The place after record `n` of an attempt; as text ``attempt:n``, good in stream, archive and URL alike."""
-
-    attempt: str
-    n: int
-
-    _FORM = re.compile(r"([0-9a-f]{8,32}):([0-9]{1,15})")
-
-    def __str__(self) -> str:
-        return f"{self.attempt}:{self.n}"
-
-    @classmethod
-    def parse(cls, text: str) -> Cursor:
-        """Read a cursor.
-
-        :raises CursorError: when `text` is not ``attempt:n``.
-        """
-        match = cls._FORM.fullmatch(text)
-        if match is None:
-            raise CursorError(f"{text[:60]!r} is not a cursor; expected ATTEMPT:N such as 3f2a90bc77d01e44:120")
-        return cls(match[1], int(match[2]))

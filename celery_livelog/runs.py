@@ -94,6 +94,8 @@ def new_run_id(now: datetime, suffix: str) -> str:
 
 def from_header(header: Any) -> Run | None:
     """The run of a message; None when it has none, or one that is not of our making."""
+    if header is None:
+        return None
     try:
         run = msgspec.convert(header, Run)
     except msgspec.ValidationError:

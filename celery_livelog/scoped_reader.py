@@ -14,10 +14,10 @@ from contextlib import aclosing
 from types import MappingProxyType
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.cursors import Cursor
 from celery_livelog.merge import Batch
 from celery_livelog.permissions import OWNER, Everything, Scope, Seen
 from celery_livelog.reader import Reader
-from celery_livelog.records import Cursor
 from celery_livelog.run_reader import RunReader
 from celery_livelog.runs import RunView, Stage
 

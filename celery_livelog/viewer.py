@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 
 from celery_livelog.cancel import cancel
+from celery_livelog.cursors import Cursor
 from celery_livelog.errors import CursorError, LivelogError
 from celery_livelog.merge import Batch
 from celery_livelog.reader import Reader
-from celery_livelog.records import Cursor, Partial
+from celery_livelog.records import Partial
 
 PROTOCOL = 1
 

@@ -9,8 +9,9 @@ import click
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.cli.printing import Printer
+from celery_livelog.cursors import Cursor
 from celery_livelog.reader import Batch, Reader
-from celery_livelog.records import FINAL_STATES, Cursor, End, Line, Record
+from celery_livelog.records import FINAL_STATES, End, Line, Record
 from celery_livelog.selection import Joiner, Selection, Tail
 
 

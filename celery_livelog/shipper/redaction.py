@@ -5,7 +5,6 @@ Pure. The only way of an attempt's text to the sinks; numbers, counts and times 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -13,8 +12,9 @@ import msgspec
 from msgspec.structs import replace
 
 from celery_livelog.attempts import Attempt
-from celery_livelog.redact import HIDDEN, Redactor
+from celery_livelog.redact import Redactor
 from celery_livelog.runs import Run
+from celery_livelog.shipper.payloads import hide_in_dict, hide_in_event
 
 #: What is not text of users: ids, which everything is found by, and times and states, which are ours.
 _OURS = frozenset(
@@ -25,10 +25,6 @@ _OURS = frozenset(
 )
 #: What a bad pattern does not hide either: it is known before anything is printed.
 _NAMES = frozenset({"name", "worker", "queue"})
-#: Fields of an event in which there may be anything; the others are texts, or numbers of ours.
-_ANYTHING = ("data", "result", "fields")
-#: Characters at which a task's process cuts the texts of large events; see `stages`.
-_CUT = 10_000
 #: Combinations of secrets and patterns that are kept prepared: one for each task that has patterns of its own.
 _PREPARED = 64
 
@@ -132,7 +128,7 @@ class Redaction:
         """What is known of a run; ids and scopes, by which it is found, are not touched."""
         if not self._active:
             return run
-        return replace(run, name=self.text(run.name), fields=self._dict(run.fields))
+        return replace(run, name=self.text(run.name), fields=hide_in_dict(self._redactor, run.fields))
 
     def lines(self, place: tuple[int, int], lines: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
         """Lines of a stream. The end of a piece of an overlong line moves to the next piece: it is looked at with that.
@@ -158,40 +154,8 @@ class Redaction:
 
     def event(self, event: dict[str, Any]) -> dict[str, Any]:
         """A stage event or trace, with all keys and values in its data."""
-        if not self._active:
-            return event
-        return {name: self._field(name, value) for name, value in event.items()}
+        return hide_in_event(self._redactor, event, _OURS) if self._active else event
 
     def data(self, data: dict[str, Any]) -> dict[str, Any]:
         """Key-values of any kind."""
-        return self._dict(data) if self._active else data
-
-    def _field(self, name: str, value: Any) -> Any:
-        if name in _ANYTHING:
-            return self._deep(value)
-        return self._string(value) if isinstance(value, str) and name not in _OURS else value
-
-    def _deep(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._string(value)
-        if isinstance(value, list):
-            return [self._deep(item) for item in value]
-        if isinstance(value, dict):
-            return self._dict(value)
-        if isinstance(value, (int, float)) and self.text(shown := str(value)) != shown:
-            return HIDDEN
-        return value
-
-    def _dict(self, value: dict[str, Any]) -> dict[str, Any]:
-        hidden: dict[str, Any] = {}
-        alike: Counter[str] = Counter()
-        for key, item in value.items():
-            name = shown = self._string(key)
-            while name in hidden:  # two secrets: both stay, each with its value
-                alike[shown] += 1
-                name = f"{shown} {alike[shown] + 1}"
-            hidden[name] = self._deep(item)
-        return hidden
-
-    def _string(self, text: str) -> str:
-        return self._redactor.cut_off(text) if len(text) >= _CUT else self._redactor(text)
+        return hide_in_dict(self._redactor, data) if self._active else data

@@ -11,8 +11,9 @@ from itertools import groupby
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.cancel import cancel
+from celery_livelog.cursors import Cursor
 from celery_livelog.reader import Batch, Reader
-from celery_livelog.records import Cursor, End, Line, Record, encode
+from celery_livelog.records import End, Line, Record, encode
 from celery_livelog.selection import Tail
 from celery_livelog.web.log_query import LogQuery
 

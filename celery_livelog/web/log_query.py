@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from celery_livelog.cursors import Cursor
 from celery_livelog.errors import CursorError
-from celery_livelog.records import Cursor, Gap, Partial, Record
+from celery_livelog.records import Gap, Partial, Record
 from celery_livelog.selection import LEVELS, Selection
 
 #: The longest that one request may be held, in seconds; below the minute after which proxies give up.

@@ -10,9 +10,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from celery_livelog.cursors import Cursor
 from celery_livelog.errors import StoreError
 from celery_livelog.reader import Reader
-from celery_livelog.records import Cursor, Partial, Record
+from celery_livelog.records import Partial, Record
 from celery_livelog.settings import Settings
 from tests.nodes.valkey import Valkey
 

@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.cli import livelog
+from celery_livelog.cursors import Cursor
 from celery_livelog.reader import Batch
-from celery_livelog.records import Cursor, End, Gap, Line, Partial, Record, StageStart
+from celery_livelog.records import End, Gap, Line, Partial, Record, StageStart
 
 AT = "2026-01-02T03:04:05.000006+00:00"
 FIRST, SECOND = "a" * 16, "b" * 16

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from celery_livelog.records import Cursor, End, Gap, Line, Partial, Record, StageStart
+from celery_livelog.cursors import Cursor
+from celery_livelog.records import End, Gap, Line, Partial, Record, StageStart
 from celery_livelog.web.log_query import LONGEST_WAIT, LogQuery
 
 NOW = "2026-11-23T08:00:00.000000+00:00"

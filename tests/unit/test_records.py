@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celery_livelog import records
+from celery_livelog.cursors import Cursor
 from celery_livelog.errors import CursorError
 from celery_livelog.records import (
-    Cursor,
     End,
     Gap,
     Line,

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celery_livelog import viewer
+from celery_livelog.cursors import Cursor
 from celery_livelog.errors import StoreError
 from celery_livelog.merge import Batch
 from celery_livelog.reader import Reader
-from celery_livelog.records import Cursor, End, Line, Partial, Record
+from celery_livelog.records import End, Line, Partial, Record
 from celery_livelog.viewer import PROTOCOL, Viewer
 
 AT = "2026-01-02T03:04:05.000006+00:00"

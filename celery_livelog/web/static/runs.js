@@ -2,13 +2,13 @@
 
 import { ask } from "./address.js";
 import { count, element } from "./dom.js";
+import { Polled } from "./polled.js";
 import { runState, runtime, startTime } from "./task_states.js";
 
 const INTERVAL = 2000; // ms between looks
 const COLUMNS = ["Run", "State", "Started", "Runtime", "Tasks", "Account", "Site"];
 
-class LiveLogRuns extends HTMLElement {
-  #timer = 0;
+class LiveLogRuns extends Polled {
   #drawn = "";
 
   connectedCallback() {
@@ -17,21 +17,10 @@ class LiveLogRuns extends HTMLElement {
     const head = element("tr", "", ...COLUMNS.map((name) => element("th", "", name)));
     const table = element("table", "tasks-table table", element("thead", "", head), this.body);
     this.replaceChildren(element("section", "tasks-table-card", element("div", "table-responsive", table), this.empty));
-    this.#look();
-    document.addEventListener("visibilitychange", this.#wake);
+    super.connectedCallback();
   }
 
-  disconnectedCallback() {
-    clearTimeout(this.#timer);
-    document.removeEventListener("visibilitychange", this.#wake);
-  }
-
-  #wake = () => {
-    if (!document.hidden) this.#look();
-  };
-
-  async #look() {
-    clearTimeout(this.#timer);
+  async look() {
     try {
       const { ok, body } = await ask(`${this.getAttribute("root")}/api/runs`);
       if (ok) this.#draw(body.runs);
@@ -39,7 +28,7 @@ class LiveLogRuns extends HTMLElement {
     } catch {
       // The server is away: what was last known stays.
     }
-    if (!document.hidden) this.#timer = setTimeout(() => this.#look(), INTERVAL);
+    return INTERVAL;
   }
 
   #draw(runs) {

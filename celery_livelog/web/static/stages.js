@@ -6,42 +6,27 @@
 
 import { ask } from "./address.js";
 import { count, duration, element } from "./dom.js";
+import { Polled } from "./polled.js";
 import { runState } from "./task_states.js";
 
 const INTERVAL = 1000; // ms between looks at a run that is not over
 const LOGGED_OUT = 403; // no answer to that changes before the page is loaded again
 
-class LiveLogStages extends HTMLElement {
-  #timer = 0;
+class LiveLogStages extends Polled {
   #drawn = "";
 
-  connectedCallback() {
-    this.#look();
-    document.addEventListener("visibilitychange", this.#wake);
-  }
-
-  disconnectedCallback() {
-    clearTimeout(this.#timer);
-    document.removeEventListener("visibilitychange", this.#wake);
-  }
-
-  #wake = () => {
-    if (!document.hidden) this.#look();
-  };
-
-  async #look() {
-    clearTimeout(this.#timer);
+  async look() {
     let over = false;
     try {
       const { ok, status, body } = await this.#ask();
-      if (status === LOGGED_OUT) return;
+      if (status === LOGGED_OUT) return 0;
       if (ok) this.#draw(body);
       over = ok && body.run.state !== "RUNNING";
     } catch {
       // The server is away: what was last known stays.
     }
     // A run that seems over may get one more task, and another run may begin.
-    if (!document.hidden) this.#timer = setTimeout(() => this.#look(), over ? 3 * INTERVAL : INTERVAL);
+    return over ? 3 * INTERVAL : INTERVAL;
   }
 
   async #ask() {

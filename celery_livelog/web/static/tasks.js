@@ -2,6 +2,7 @@
 
 import { ask } from "./address.js";
 import { count, element } from "./dom.js";
+import { Polled } from "./polled.js";
 import { runtime, startTime, stateBadge } from "./task_states.js";
 
 const INTERVAL = 2000; // ms between looks
@@ -24,30 +25,18 @@ const COLUMNS = {
   Worker: ({ worker }) => worker,
 };
 
-class LiveLogTasks extends HTMLElement {
+class LiveLogTasks extends Polled {
   #tasks = [];
   #filter = FILTERS[0][1];
   #rows = new Map(); // task id -> { row, drawn }
-  #timer = 0;
 
   connectedCallback() {
     this.root = this.getAttribute("root");
     this.#build();
-    this.#look();
-    document.addEventListener("visibilitychange", this.#wake);
+    super.connectedCallback();
   }
 
-  disconnectedCallback() {
-    clearTimeout(this.#timer);
-    document.removeEventListener("visibilitychange", this.#wake);
-  }
-
-  #wake = () => {
-    if (!document.hidden) this.#look();
-  };
-
-  async #look() {
-    clearTimeout(this.#timer);
+  async look() {
     try {
       const { ok, body } = await ask(`${this.root}/api/tasks?limit=${MOST}`);
       if (ok) this.#tasks = body.tasks;
@@ -57,7 +46,7 @@ class LiveLogTasks extends HTMLElement {
       this.#tell("reconnecting", "Reconnecting");
     }
     this.#draw();
-    if (!document.hidden) this.#timer = setTimeout(() => this.#look(), INTERVAL);
+    return INTERVAL;
   }
 
   #tell(state, label) {
