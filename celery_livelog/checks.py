@@ -82,6 +82,14 @@ def names(*allowed: str) -> Callable[[Any], tuple[str, ...]]:
     return check
 
 
+def keys(value: Any) -> tuple[str, ...]:
+    """One or several keys: the first signs, all are accepted; none for None."""
+    given = tuple(value) if isinstance(value, (list, tuple)) else () if value is None else (value,)
+    if all(isinstance(key, str) and key.strip() for key in given):
+        return given
+    raise ValueError("a text, or a list of texts of which the first signs and all are accepted")
+
+
 def patterns(value: Any) -> tuple[str, ...]:
     """One or several regular expressions that match secrets."""
     given = names()(value)

@@ -26,6 +26,10 @@ class CursorError(LivelogError):
     """Raised when a text is not a cursor of the form ``attempt:n``."""
 
 
+class TokenError(LivelogError):
+    """Raised when a token is not accepted; its text does not say what a better one would be."""
+
+
 class ArchiveError(LivelogError):
     """Raised when an archived log cannot be stored, or is damaged."""
 

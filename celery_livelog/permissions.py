@@ -1,9 +1,10 @@
-"""What a viewer may see, as scopes. Pure: it asks no store, and knows no users.
+"""Who asks, and what that viewer may see: scopes, and the site's own rule. Pure: it asks no store.
 
 Rules:
 - a viewer has any number of scopes, and sees what lies in one of them; with none, nothing;
 - all conditions of a scope must hold, and what is not known of a run or task fulfils none;
-- a condition that is empty is an error: a missing value must never widen what is seen.
+- a condition that is empty is an error: a missing value must never widen what is seen;
+- the site's rule, ``livelog_permission``, narrows what scopes hold and never widens it; one that fails says no.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from celery_livelog.errors import LivelogError
 
 #: The field of a run that names its owner: ``run(user_id=request.user.id)``.
 OWNER = "user_id"
+
+#: What a viewer does, as the site's rule is asked.
+LIST, LIVE, ARCHIVE, DOWNLOAD, SEARCH, RUNS = "list", "live", "archive", "download", "search", "runs"
 
 
 class ScopeError(LivelogError):
@@ -31,26 +35,40 @@ _ABSENT = _Absent()
 
 @dataclass(frozen=True, slots=True, init=False)
 class Scope:
-    """Runs and tasks that share an account, a site within it, an owner, or several of these.
+    """Runs and tasks that share an account, a site within it, an owner, or several of these; or one task, or one run.
 
     :param account: the `account` that they were begun with.
     :param site: the `site`; site names are often only unique within an account: then give both.
     :param owner: the `user_id` that the run was begun with, such as ``request.user.pk``.
+    :param task_id: exactly this task, also before anything is known of it.
+    :param run_id: exactly this run and its tasks.
     :raises ScopeError: when no condition is given, or one is empty: None, ``""``.
     """
 
     account: str | None
     site: str | None
     owners: frozenset[str]
+    task_id: str | None
+    run_id: str | None
 
-    def __init__(self, *, account: Any = _ABSENT, site: Any = _ABSENT, owner: Any = _ABSENT) -> None:
-        if account is _ABSENT and site is _ABSENT and owner is _ABSENT:
-            raise ScopeError("a scope without a condition; expected account, site or owner")
+    def __init__(
+        self,
+        *,
+        account: Any = _ABSENT,
+        site: Any = _ABSENT,
+        owner: Any = _ABSENT,
+        task_id: Any = _ABSENT,
+        run_id: Any = _ABSENT,
+    ) -> None:
+        if all(given is _ABSENT for given in (account, site, owner, task_id, run_id)):
+            raise ScopeError("a scope without a condition; expected account, site, owner, task_id or run_id")
         object.__setattr__(self, "account", None if account is _ABSENT else _text("account", account))
         object.__setattr__(self, "site", None if site is _ABSENT else _text("site", site))
         # `run` takes what is no text as its representation.
         owners = () if owner is _ABSENT else (_text("owner", owner), owner if isinstance(owner, str) else repr(owner))
         object.__setattr__(self, "owners", frozenset(owners))
+        object.__setattr__(self, "task_id", None if task_id is _ABSENT else _text("task_id", task_id))
+        object.__setattr__(self, "run_id", None if run_id is _ABSENT else _text("run_id", run_id))
 
     def holds(self, account: str, site: str) -> bool:
         """Whether something of this account and site is in it, as far as these tell."""
@@ -65,6 +83,26 @@ class Everything:
 EVERYTHING = Everything()
 
 Seen = Everything | tuple[Scope, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Viewer:
+    """Whoever asks for a log.
+
+    :param via: the window: ``flower``, ``django``, ``relay``, ``asgi``, ``cli``; ``token`` with a token, wherever.
+    :param name: what the window calls the user; empty for nobody in particular.
+    :param address: the IP address, where one is known.
+    :param seen: the bounds of what the viewer may see.
+    :param user: what the window knows of the user, such as Django's ``request.user``.
+    :param expires: when that ends, in seconds since 1970; None for a viewer whom the window itself lets in.
+    """
+
+    via: str
+    name: str = ""
+    address: str = ""
+    seen: Seen = ()
+    user: Any = None
+    expires: float | None = None
 
 
 def seen(given: Any) -> Seen:

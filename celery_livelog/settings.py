@@ -57,7 +57,7 @@ class Settings:
     # Known and checked, without effect in this version: see `without_effect`.
     retention: Any = _key(2_592_000, lambda value: value)
     permission: str | None = _key(None, checks.optional(checks.text))
-    secret_key: str | None = _key(None, checks.optional(checks.text), secret=True)
+    secret_key: tuple[str, ...] = _key((), checks.keys, secret=True)
     transport: str | None = _key(None, checks.optional(checks.text), secret=True)
     #: Whether `archive_url` was configured, which says that all who serve logs can read it.
     archive_shared: bool = False
@@ -96,7 +96,7 @@ class Settings:
             *credentials.of_configuration(conf),
             *credentials.of_addresses(own),
             *credentials.of_environment(environment if settings.redact_env else {}),
-            settings.secret_key or "",
+            *settings.secret_key,
         ]
         texts = dict.fromkeys(text for text in secrets if len(text.strip()) >= MIN_CHARACTERS)
         return replace(settings, secrets=tuple(map(encoded, texts)))
@@ -108,7 +108,7 @@ class Settings:
 
     def without_effect(self) -> list[str]:
         """The names of settings that were given but that this version does not act on."""
-        passive = ("secret_key",)
+        passive: tuple[str, ...] = ()
         return [f"livelog_{name}" for name in passive if getattr(self, name) is not None]
 
     @classmethod

@@ -38,7 +38,7 @@ class _Command(msgspec.Struct):
     attempt: str = ""
 
 
-class Viewer:
+class ViewerSession:
     """A session. `start` it, pass it what the viewer sends, `stop` it when the viewer is gone.
 
     :param send: sends a message; its completion is the transport's backpressure.

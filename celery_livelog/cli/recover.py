@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from celery_livelog.cli.output import Output
-from celery_livelog.cli.session import run
+from celery_livelog.cli.session import read_settings, run
 from celery_livelog.reader import Reader
 from celery_livelog.recovery import Recovery
-from celery_livelog.settings import Settings
 from celery_livelog.stores.stream import RENEW_SECONDS
 
 #: Seconds between two looks that have to agree: a Redis that was away does not know yet who lives.
@@ -30,7 +29,7 @@ def recover(context: Any, task_ids: tuple[str, ...]) -> None:
     output = Output(colour=not context.no_color)
 
     async def recovered(reader: Reader) -> int:
-        recovery = Recovery(Settings.from_conf(context.app.conf))
+        recovery = Recovery(read_settings(context))
         if not await recovery.lost(reader, task_ids):
             output.note("nothing to recover: no running task is on a worker that is lost")
             return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from celery_livelog import environment
 from celery_livelog.cancel import cancel
 from celery_livelog.errors import LivelogError, hide_in_messages, without_secrets
 from celery_livelog.reader import Reader
@@ -35,18 +37,26 @@ def run(context: Any, work: Callable[[Reader], Awaitable[int]]) -> NoReturn:
 
 @contextmanager
 def settings_of(context: Any) -> Iterator[Settings]:
-    """The settings of the app, for work whose errors are one line each.
+    """The settings of the app, or without one of the environment, for work whose errors are one line each.
 
     :raises click.ClickException: when the settings cannot be used, or for whatever the work raises.
     """
     try:
-        settings = Settings.from_conf(context.app.conf)
+        settings = read_settings(context)
         hide_in_messages(settings.redactor)
         yield settings
     except (click.ClickException, click.exceptions.Exit):
         raise
     except Exception as error:  # Redis, the database or the archive is away: each has errors of its own
         raise click.ClickException(_said(error)) from error
+
+
+def read_settings(context: Any) -> Settings:
+    """The settings of the app, or without one of the environment.
+
+    :raises SettingsError: when they cannot be used.
+    """
+    return environment.settings_of(os.environ) if context.app is None else Settings.from_conf(context.app.conf)
 
 
 async def _with_reader(settings: Settings, work: Callable[[Reader], Awaitable[int]]) -> int:

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.status import Status
 
 from celery_livelog.cli.output import Output
+from celery_livelog.cli.session import read_settings
 from celery_livelog.cli.terminal import harmless
 from celery_livelog.errors import LivelogError
-from celery_livelog.settings import Settings
 from celery_livelog.stores.audit import Audit, Checked, Finding
 
 _DAMAGED, _INTERRUPTED = 1, 130
@@ -35,7 +35,7 @@ def verify(context: Any, task_ids: tuple[str, ...], as_json: bool) -> None:
     """Read the archived logs of tasks, or of all, and tell what is damaged in them."""
     report = _Report(Output(colour=not context.no_color), as_json)
     try:
-        asyncio.run(_verify(Settings.from_conf(context.app.conf).archive_url, task_ids, report))
+        asyncio.run(_verify(read_settings(context).archive_url, task_ids, report))
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except LivelogError as error:

@@ -9,13 +9,13 @@ import asyncio
 
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from celery_livelog.viewer import Viewer
+from celery_livelog.viewer import ViewerSession
 
 
 class ViewerSocket(WebSocketHandler):
     """Carries the messages of one viewer; Tornado's check that the page is of the same origin stays in force."""
 
-    _viewer: Viewer | None = None
+    _session: ViewerSession | None = None
 
     @property
     def ping_interval(self) -> float:
@@ -28,16 +28,16 @@ class ViewerSocket(WebSocketHandler):
         return 64 * 1024
 
     def open(self, *args: str, **kwargs: str) -> None:
-        self._viewer = Viewer(self.settings["livelog_reader"], self._deliver, self.close)
-        self._viewer.start()
+        self._session = ViewerSession(self.settings["livelog_reader"], self._deliver, self.close)
+        self._session.start()
 
     def on_message(self, message: str | bytes) -> None:
-        if self._viewer is not None:
-            self._viewer.receive(message)
+        if self._session is not None:
+            self._session.receive(message)
 
     def on_close(self) -> None:
-        if self._viewer is not None:
-            self._stopping = asyncio.ensure_future(self._viewer.stop())
+        if self._session is not None:
+            self._stopping = asyncio.ensure_future(self._session.stop())
 
     async def _deliver(self, message: bytes) -> None:
         try:

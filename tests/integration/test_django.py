@@ -16,9 +16,9 @@ from django.urls import get_resolver
 
 from celery_livelog import run
 from celery_livelog.contrib.django.flights import Flights
+from celery_livelog.door import ScopedReader, ScopedRuns
 from celery_livelog.reader import Reader
 from celery_livelog.run_reader import RunReader
-from celery_livelog.scoped_reader import ScopedReader, ScopedRuns
 from celery_livelog.stores.archive import Archive
 from celery_livelog.stores.catalog import Catalog
 from celery_livelog.stores.stream_reader import StreamReader

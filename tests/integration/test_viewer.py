@@ -16,7 +16,7 @@ from celery_livelog import hub
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
 from celery_livelog.shipper import live
-from celery_livelog.viewer import Viewer
+from celery_livelog.viewer import ViewerSession
 from tests.integration.stored import TASK, Shipped, shipped
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
@@ -54,7 +54,7 @@ class Browser:
         self.closed = asyncio.Event()
         self.acknowledges = acknowledges
         self._news = asyncio.Event()
-        self._viewer = Viewer(reader, self._take, self._close)
+        self._viewer = ViewerSession(reader, self._take, self._close)
 
     async def connect(self, **subscription: Any) -> None:
         self._viewer.start()

@@ -10,7 +10,7 @@ import pytest
 from celery_livelog.permissions import EVERYTHING, Scope, ScopeError, seen
 
 
-@pytest.mark.parametrize("condition", ["account", "site", "owner"])
+@pytest.mark.parametrize("condition", ["account", "site", "owner", "task_id", "run_id"])
 @pytest.mark.parametrize("value", [None, "", "  ", True, False])
 def test_a_missing_value_widens_nothing(condition: str, value: Any) -> None:
     """A user without an account must not see those of all accounts."""
@@ -20,7 +20,7 @@ def test_a_missing_value_widens_nothing(condition: str, value: Any) -> None:
 
 def test_a_scope_has_a_condition() -> None:
     """One without any would hold everything; that has a name of its own."""
-    with pytest.raises(ScopeError, match="expected account, site or owner"):
+    with pytest.raises(ScopeError, match="expected account, site, owner, task_id or run_id"):
         Scope()
 
 

@@ -18,7 +18,7 @@ from celery_livelog.errors import StoreError
 from celery_livelog.merge import Batch
 from celery_livelog.reader import Reader
 from celery_livelog.records import End, Line, Partial, Record
-from celery_livelog.viewer import PROTOCOL, Viewer
+from celery_livelog.viewer import PROTOCOL, ViewerSession
 
 AT = "2026-01-02T03:04:05.000006+00:00"
 FIRST, SECOND = "00aa11bb", "22cc33dd"
@@ -66,7 +66,7 @@ class Session:
         self.sizes: list[int] = []
         self.closed: list[tuple[int, str]] = []
         self.broken = False
-        self.viewer = Viewer(cast(Reader, self.logs), self._send, lambda *code: self.closed.append(code))
+        self.viewer = ViewerSession(cast(Reader, self.logs), self._send, lambda *code: self.closed.append(code))
 
     async def say(self, **command: Any) -> None:
         """Send a command, and let the session do all that it can."""

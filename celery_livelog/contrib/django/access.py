@@ -11,9 +11,9 @@ from typing import Any
 from django.http import HttpRequest
 
 from celery_livelog.contrib.django import conf
-from celery_livelog.permissions import EVERYTHING, Scope, ScopeError, Seen, seen
+from celery_livelog.permissions import EVERYTHING, Scope, ScopeError, Seen, Viewer, seen
 
-__all__ = ["EVERYTHING", "Scope", "ScopeError", "seen_by", "staff"]
+__all__ = ["EVERYTHING", "Scope", "ScopeError", "staff", "viewer_of"]
 
 logger = logging.getLogger("celery_livelog.contrib.django")
 
@@ -24,11 +24,17 @@ def staff(request: HttpRequest) -> Any:
     return EVERYTHING if user.is_active and user.is_staff else None
 
 
-def seen_by(request: HttpRequest) -> Seen | None:
-    """What the user of a request sees; None when nobody is logged in. May ask the database."""
+def viewer_of(request: HttpRequest) -> Viewer | None:
+    """Who sends a request; None when nobody is logged in. May ask the database."""
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return None
+    address = request.META.get("REMOTE_ADDR") or ""
+    return Viewer(via="django", name=str(user), address=address, seen=_seen_by(request), user=user)
+
+
+def _seen_by(request: HttpRequest) -> Seen:
+    user = request.user
     if not user.is_active:
         return ()
     try:

@@ -14,11 +14,11 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.shortcuts import render
 from django.urls import reverse
 
-from celery_livelog.contrib.django.access import seen_by
+from celery_livelog.contrib.django.access import viewer_of
 from celery_livelog.contrib.django.background import Background, background
+from celery_livelog.door import reader_for
 from celery_livelog.errors import LivelogError, StoreError, complain
 from celery_livelog.reader import Reader
-from celery_livelog.scoped_reader import reader_for
 from celery_livelog.web.answers import Refusal
 
 
@@ -84,14 +84,14 @@ async def _answer(
     request: HttpRequest,
     ids: dict[str, str],
 ) -> HttpResponseBase:
-    seen = await sync_to_async(seen_by)(request)
-    if seen is None:
+    viewer = await sync_to_async(viewer_of)(request)
+    if viewer is None:
         return log_in(request)
     try:
         back = await sync_to_async(background)()
         if back is None:
             raise Refusal(404, "not found")
-        return await view(Asked(request, back, reader_for(back.reader, seen)), **ids)
+        return await view(Asked(request, back, reader_for(back.reader, viewer)), **ids)
     except Refusal as error:
         status, sentence = error.status, str(error)
     except StoreError as error:

@@ -11,15 +11,15 @@ from urllib.parse import urlencode
 from django import template
 from django.http import HttpRequest
 
-from celery_livelog.contrib.django.access import seen_by
+from celery_livelog.contrib.django.access import viewer_of
 from celery_livelog.contrib.django.background import background
 from celery_livelog.contrib.django.pages import run_and_stages, stages_of
 from celery_livelog.contrib.django.routes import root
+from celery_livelog.door import reader_for
 from celery_livelog.errors import LivelogError, complain
 from celery_livelog.events import shown
 from celery_livelog.reader import Reader
 from celery_livelog.runs import RunView, Stage
-from celery_livelog.scoped_reader import reader_for
 
 register = template.Library()
 
@@ -67,11 +67,11 @@ def livelog_script(context: template.Context, name: str) -> dict[str, Any]:
 def _read(
     request: HttpRequest | None, run_id: str | None, scope: dict[str, str], fields: dict[str, str]
 ) -> tuple[RunView | None, list[Stage]]:
-    seen = None if request is None else seen_by(request)
+    viewer = None if request is None else viewer_of(request)
     back = background()
-    if not seen or back is None:
+    if viewer is None or not viewer.seen or back is None:
         return None, []
-    reader = reader_for(back.reader, seen)
+    reader = reader_for(back.reader, viewer)
     return back.wait(
         run_and_stages(reader, run_id) if run_id is not None else _newest(reader, scope, fields), _PATIENCE
     )

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from celery_livelog.attempts import Attempt
 from celery_livelog.cursors import Cursor
 from celery_livelog.merge import Batch
-from celery_livelog.permissions import OWNER, Everything, Scope, Seen
+from celery_livelog.permissions import OWNER, Everything, Scope, Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.run_reader import RunReader
 from celery_livelog.runs import RunView, Stage
@@ -25,9 +25,9 @@ from celery_livelog.runs import RunView, Stage
 _LOOK_SECONDS = 1.0
 
 
-def reader_for(reader: Reader, seen: Seen) -> Reader:
-    """A reader of what is seen."""
-    return reader if isinstance(seen, Everything) else ScopedReader(reader, seen)
+def reader_for(reader: Reader, viewer: Viewer) -> Reader:
+    """A reader of what a viewer may see."""
+    return reader if isinstance(viewer.seen, Everything) else ScopedReader(reader, viewer.seen)
 
 
 class ScopedReader(Reader):
