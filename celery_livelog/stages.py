@@ -5,14 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from threading import get_ident
 from time import monotonic
 from types import TracebackType
 from typing import Any, TypeVar
 
 from celery.exceptions import Ignore, TaskPredicate
 
-from celery_livelog import pace
+from celery_livelog.counting import Counting
 from celery_livelog.errors import said
 from celery_livelog.events import count, shown, write
 from celery_livelog.interrupts import is_interrupt
@@ -20,8 +19,6 @@ from celery_livelog.staged import staged
 from celery_livelog.writer import AttemptWriter, Entered, current, innermost
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-_NUMBERS = frozenset({int, float})
 
 
 class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and as a decorator
@@ -39,6 +36,7 @@ class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and
         self.name = name
         self.pending = pending
         self._entered: Entered | None = None
+        self._counting: Counting | None = None
         #: Entered once more while it was not left: each is a stage of its own.
         self._again: list[stage] = []
 
@@ -78,63 +76,44 @@ class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and
 
     def begin(self) -> Entered | None:
         """Begin it without being in it; None outside of a task."""
-        self._done: dict[int, float] = {}  # by thread, so that no two add to the same number
-        self._total = self.pending
-        self._message: Any = ""
         self._result: Any = None
-        self._held = False
-        self._told = 0.0
         self._started = monotonic()
         writer = current.get()
         if writer is None or writer.ended:
-            self._entered = None
+            self._entered = self._counting = None
             return None
         here = innermost.get()
         outer = here if here is not None and here.writer is writer else None
         self._entered = entered = Entered(writer, next(writer.stages), outer)
-        self._tell(entered, "stage_start", pending=None if self.pending is None else count(self.pending))
+        self._counting = Counting(self._tell, self.pending)
+        self._tell("stage_start", pending=None if self.pending is None else count(self.pending))
         return entered
 
     def end(self, error: BaseException | None = None) -> None:
         """End it, with what was raised in it. A generator that is not asked for more has not failed, nor a task that
         replaces itself; one that is retried or rejected leaves it open, and the end of its attempt says why.
         """
-        entered = self._entered
-        if entered is None or entered.left:
+        entered, counting = self._entered, self._counting
+        if entered is None or counting is None or entered.left:
             return
         entered.writer.flush_all()
         entered.left = True
-        if self._held:
-            self._tell_progress(entered)
-        ending = {"elapsed": int((monotonic() - self._started) * 1e6) / 1e6, "processed": self._processed()}
+        processed = counting.finish()
+        ending = {"elapsed": int((monotonic() - self._started) * 1e6) / 1e6, "processed": processed}
         if error is None or isinstance(error, (GeneratorExit, Ignore)):
-            self._tell(entered, "stage_complete", **ending, result=self._result)
+            self._tell("stage_complete", **ending, result=self._result)
         elif not isinstance(error, TaskPredicate):
-            text, trace = said(error), _traceback(error)
-            self._tell(entered, "stage_error", **ending, error=text, traceback=trace)
+            self._tell("stage_error", **ending, error=said(error), traceback=_traceback(error))
 
     def advance(self, n: int = 1, message: str = "") -> None:
         """Say that `n` more items are done."""
-        if self._entered is None:
-            return
-        thread = get_ident()
-        add = n if type(n) in _NUMBERS else count(n) or 0
-        try:
-            self._done[thread] = self._done.get(thread, 0) + add
-        except OverflowError:
-            pass  # a float beside an int that is too large for one
-        self._message = message
-        self._tell_or_hold()
+        if self._counting is not None:
+            self._counting.add(n, message)
 
     def progress(self, done: int, total: int | None = None, message: str = "") -> None:
         """Say that `done` of `total` items are done. Shown at most ten times a second; the last always is."""
-        if self._entered is None:
-            return
-        self._done = {get_ident(): done if type(done) in _NUMBERS else count(done) or 0}
-        self._message = message
-        if total is not None:
-            self._total = total
-        self._tell_or_hold()
+        if self._counting is not None:
+            self._counting.set(done, total, message)
 
     def result(self, value: Any) -> None:
         """Keep what the stage found: anything that JSON can hold; other values are kept as text."""
@@ -145,43 +124,10 @@ class stage:  # noqa: N801 - reads as a statement, ``with stage("Fetch"):``, and
         if self._entered is not None:
             _trace(self._entered.writer, event, data, self._entered.number)
 
-    def tell_held(self) -> bool:
-        """See `pace.Held`."""
+    def _tell(self, kind: str, **what: Any) -> None:
         entered = self._entered
-        if self._held and entered is not None and not entered.left and self._is_due():
-            self._tell_progress(entered)
-        return self._held
-
-    def _tell_or_hold(self) -> None:
-        entered = self._entered
-        if entered is None or entered.left:
-            return
-        if self._is_due():
-            self._tell_progress(entered)
-        elif not self._held:
-            self._held = True
-            pace.later(self)
-
-    def _is_due(self) -> bool:
-        now = monotonic()
-        due = now - self._told >= pace.SECONDS
-        if due:
-            self._told = now
-        return due
-
-    def _tell_progress(self, entered: Entered) -> None:
-        self._held = False
-        total = None if self._total is None else count(self._total)
-        self._tell(entered, "stage_progress", done=self._processed(), total=total, message=shown(self._message))
-
-    def _processed(self) -> int:
-        try:
-            return count(sum(self._done.copy().values())) or 0
-        except OverflowError:
-            return 0
-
-    def _tell(self, entered: Entered, kind: str, **what: Any) -> None:
-        write(entered.writer, {"type": kind, "stage": entered.number, "name": shown(self.name), **what})
+        if entered is not None:
+            write(entered.writer, {"type": kind, "stage": entered.number, "name": shown(self.name), **what})
 
 
 def trace(event: str, /, **data: Any) -> None:

@@ -13,7 +13,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_livelog import stages
+from celery_livelog import counting
 from celery_livelog.frames import STDOUT
 from celery_livelog.records import (
     End,
@@ -110,7 +110,7 @@ def test_progress_is_told_ten_times_a_second(
 ) -> None:
     """A loop may report each item: what is more than a person can follow is left out, but never the last."""
     now = 0.0
-    monkeypatch.setattr(stages, "monotonic", lambda: now)
+    monkeypatch.setattr(counting, "monotonic", lambda: now)
     with stage("Count", pending=1000) as count:
         for _ in range(1000):
             now += 0.001
