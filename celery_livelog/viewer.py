@@ -1,158 +1,213 @@
-"""One viewer's session: messages in, a task's records out. Knows no transport; it is given how to send and to close."""
+"""One viewer's session: messages in, a log's records out. Knows no transport; it is given how to send and to close.
+
+Rules:
+- nothing is shown before it is known who asks, and nothing that `door` does not give to that viewer;
+- a task that is not there and one that may not be seen are the same: the session waits for its start;
+- who says nothing, takes nothing, says too much or what cannot be understood is let go, and told why.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing
 from typing import Any
 
-import msgspec
-
+from celery_livelog.allowance import Allowance
 from celery_livelog.cancel import cancel
-from celery_livelog.cursors import Cursor
-from celery_livelog.errors import CursorError, LivelogError
-from celery_livelog.merge import Batch
+from celery_livelog.door import reader_for
+from celery_livelog.errors import LivelogError, TokenError, complain
+from celery_livelog.permissions import Viewer
 from celery_livelog.reader import Reader
-from celery_livelog.records import Partial
+from celery_livelog.viewer_flow import Flow
+from celery_livelog.viewer_messages import HEARTBEAT, HELLO, Command, MessageError, error, messages, parse
 
-PROTOCOL = 1
+#: What a connection is closed with; see ``docs/protocol.md``.
+OVER, UNAVAILABLE = 1000, 1011
+BAD_MESSAGE, UNAUTHORIZED, TIMED_OUT, TOO_MANY = 4400, 4401, 4408, 4429
 
-#: Bytes that a viewer which acknowledges may have before it without an acknowledgement.
-_WINDOW = 64 * 1024
-_MESSAGE_RECORDS = 200
 _HEARTBEAT_SECONDS = 15.0
-#: Bytes of a message from a viewer.
-_LONGEST = 4096
-
-
-class _Command(msgspec.Struct):
-    """A message from a viewer."""
-
-    type: str
-    task_id: str = ""
-    after: str | None = None
-    tail: int | None = None
-    token: str | None = None
-    n: int = 0
-    attempt: str = ""
+#: Seconds that a viewer has to say who it is.
+_UNKNOWN_SECONDS = 10.0
+#: Seconds after which one that takes nothing of what is there for it counts as gone.
+_STALLED_SECONDS = 60.0
+#: Messages that a viewer may send at once, and a second; beside these one for each that it gets.
+_MESSAGES, _MESSAGES_A_SECOND = 100, 20
+#: Messages that cannot be understood, of one that is known; of others, not one.
+_MISTAKES = 10
+#: Seconds that the last message before a close may take.
+_FAREWELL_SECONDS = 1.0
 
 
 class ViewerSession:
     """A session. `start` it, pass it what the viewer sends, `stop` it when the viewer is gone.
 
+    :param reader: of all logs; the session itself asks `door` for what the viewer may see.
     :param send: sends a message; its completion is the transport's backpressure.
     :param close: closes the connection with a WebSocket code and a reason.
+    :param viewer: who it is; None when that is not known yet.
+    :param authenticate: whose a token is; raises `TokenError`. None where tokens are not looked at.
     """
 
     def __init__(
-        self, reader: Reader, send: Callable[[bytes], Awaitable[Any]], close: Callable[[int, str], None]
+        self,
+        reader: Reader,
+        send: Callable[[bytes], Awaitable[Any]],
+        close: Callable[[int, str], None],
+        *,
+        viewer: Viewer | None,
+        authenticate: Callable[[str], Viewer] | None = None,
     ) -> None:
         self._reader = reader
         self._send = send
         self._close = close
-        self._flowing = asyncio.Event()
-        self._flowing.set()
-        self._outstanding: deque[tuple[str, int, int]] = deque()
-        self._acknowledges = False
-        self._acknowledged = asyncio.Event()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._refusals: set[asyncio.Task[None]] = set()
+        self._viewer = viewer
+        self._authenticate = authenticate
+        self._flow = Flow(self._deliver)
+        self._allowance = Allowance(_MESSAGES, _MESSAGES_A_SECOND, time.monotonic())
+        self._mistakes = 0
+        self._over = False
+        self._log: asyncio.Task[None] | None = None
+        self._said: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Greet the viewer and keep the connection alive."""
-        self._tasks["heartbeat"] = asyncio.create_task(self._greet())
+        """Greet the viewer and keep an eye on the connection."""
+        self._say(HELLO)
+        self._unknown_until = time.monotonic() + _UNKNOWN_SECONDS
+        self._look_later()
 
     def receive(self, message: str | bytes) -> None:
         """Do what the viewer asks."""
-        try:
-            if len(message) > _LONGEST:
-                raise ValueError
-            command = msgspec.json.decode(message, type=_Command)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            self._refuse("bad_message", "expected a JSON object with a type, such as subscribe")
+        if self._over:
             return
-        if command.type == "subscribe":
-            self._subscribe(command)
-        elif command.type == "ack":
-            self._acknowledge(command)
-        elif command.type == "pause":
-            self._flowing.clear()
-        elif command.type == "resume":
-            self._flowing.set()
-        else:
-            self._refuse("unknown_command", "expected subscribe, ack, pause or resume")
+        if not self._allowance.take(time.monotonic()):
+            self._end(TOO_MANY, "too_many_messages", f"expected at most {_MESSAGES_A_SECOND} messages a second")
+            return
+        try:
+            self._obey(parse(message))
+        except MessageError as mistake:
+            self._mistakes += 1
+            if self._viewer is None or self._mistakes > _MISTAKES:
+                self._end(BAD_MESSAGE, mistake.code, str(mistake))
+            else:
+                self._say(error(mistake.code, str(mistake)))
 
     async def stop(self) -> None:
         """End everything that the session does."""
-        await cancel(*self._tasks.values(), *self._refusals)
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        await cancel(*self._said, *(() if self._log is None else (self._log,)))
 
-    def _subscribe(self, command: _Command) -> None:
+    def _obey(self, command: Command) -> None:
+        if command.type == "subscribe":
+            self._subscribe(command)
+        elif command.type == "ack":
+            self._flow.acknowledge(command.attempt, command.n)
+        elif command.type == "pause":
+            self._flow.pause()
+        else:
+            self._flow.resume()
+
+    def _subscribe(self, command: Command) -> None:
+        if command.token is not None and self._authenticate is not None:
+            self._viewer = self._holder(command.token)
+        if self._viewer is None:
+            self._end(UNAUTHORIZED, "unauthorized", "expected a token that is valid")
+            return
+        self._look_later()  # it may end sooner than the one before
+        self._flow.restart()
+        self._log = asyncio.create_task(self._serve(self._log, reader_for(self._reader, self._viewer), command))
+
+    def _holder(self, token: str) -> Viewer | None:
+        """Who has a token; nobody when it is not valid, or when that cannot be told."""
+        assert self._authenticate is not None
         try:
-            after = Cursor.parse(command.after) if command.after else None
-        except CursorError as error:
-            self._refuse("bad_cursor", str(error))
-            return
-        if not command.task_id or (command.tail is not None and command.tail < 0):
-            self._refuse("bad_message", "expected a task_id, and a tail of 0 or more")
-            return
-        self._outstanding.clear()
-        before = self._tasks.get("log")
-        self._tasks["log"] = asyncio.create_task(self._serve(before, command.task_id, after, command.tail))
+            return self._authenticate(token)
+        except TokenError:
+            return None
+        except Exception as failure:  # noqa: BLE001 - fails closed
+            complain("a token could not be read", failure)
+            return None
 
-    def _acknowledge(self, command: _Command) -> None:
-        """Let go of all up to what is acknowledged; one that names no attempt is of the oldest."""
-        self._acknowledges = True
-        of = command.attempt or (self._outstanding[0][0] if self._outstanding else "")
-        reached = [
-            place for place, (attempt, n, _) in enumerate(self._outstanding, 1) if attempt == of and n <= command.n
-        ]
-        for _ in range(max(reached, default=0)):
-            self._outstanding.popleft()
-        self._acknowledged.set()
-
-    async def _greet(self) -> None:
-        await self._send(msgspec.json.encode({"type": "hello", "protocol": PROTOCOL, "window": _WINDOW}))
-        while True:
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
-            await self._send(b'{"type":"heartbeat"}')
-
-    async def _serve(
-        self, before: asyncio.Task[None] | None, task_id: str, after: Cursor | None, tail: int | None
-    ) -> None:
+    async def _serve(self, before: asyncio.Task[None] | None, reader: Reader, command: Command) -> None:
         if before is not None:
             await cancel(before)
         try:
-            async for batch in self._reader.log(task_id, after=after, tail=tail, follow=True):
-                for start in range(0, len(batch.records), _MESSAGE_RECORDS):
-                    records = batch.records[start : start + _MESSAGE_RECORDS]
-                    await self._deliver(Batch(batch.attempt, batch.number, records))
-        except LivelogError as error:
-            await self._send(_error("unavailable", str(error)))
-            self._close(1011, "unavailable")
+            log = reader.log(command.task_id, after=command.place, tail=command.tail, follow=True)
+            async with aclosing(log) as batches:
+                async for batch in batches:
+                    for message in messages(batch):
+                        await self._flow.deliver(message)
+        except OSError:
+            return  # what is sent gets nowhere; whoever carries it will tell that the viewer is gone
+        except Exception as failure:  # noqa: BLE001 - or the viewer would wait for ever
+            if not isinstance(failure, LivelogError):
+                complain("a viewer's log could not be read", failure)
+            sentence = str(failure) if isinstance(failure, LivelogError) else "the log could not be read"
+            self._end(UNAVAILABLE, "unavailable", sentence)
             return
-        self._close(1000, "")
+        self._over = True
+        self._close(OVER, "")
 
-    async def _deliver(self, batch: Batch) -> None:
-        await self._flowing.wait()
-        fields = {"type": "records", "attempt": batch.attempt, "number": batch.number, "records": batch.records}
-        message = msgspec.json.encode(fields)
-        await self._send(message)
-        numbered = [record.n for record in batch.records if not isinstance(record, Partial)]
-        if self._acknowledges and numbered:
-            self._outstanding.append((batch.attempt, numbered[-1], len(message)))
-        while self._acknowledges and sum(size for _, _, size in self._outstanding) > _WINDOW:
-            self._acknowledged.clear()
-            await self._acknowledged.wait()
+    async def _deliver(self, data: bytes) -> None:
+        await self._send(data)
+        self._allowance.give()
 
-    def _refuse(self, code: str, message: str) -> None:
+    def _look_later(self) -> None:
+        """Look again when the next thing is due."""
+        if self._timer is not None:
+            self._timer.cancel()
+        wait = _HEARTBEAT_SECONDS
+        if self._viewer is None:
+            wait = min(wait, self._unknown_until - time.monotonic())
+        elif self._viewer.expires is not None:
+            wait = min(wait, self._viewer.expires - time.time())
+        self._timer = asyncio.get_running_loop().call_later(max(wait, 0.0), self._look)
+
+    def _look(self) -> None:
+        """See whether the viewer may stay, and say that the server is there."""
+        if self._over:
+            return
+        if self._viewer is None and time.monotonic() >= self._unknown_until:
+            self._end(UNAUTHORIZED, "unauthorized", f"expected a token within {_UNKNOWN_SECONDS:.0f} s")
+        elif self._viewer is not None and self._viewer.expires is not None and time.time() >= self._viewer.expires:
+            self._end(UNAUTHORIZED, "unauthorized", "the token has expired")
+        elif self._flow.stalled(asyncio.get_running_loop().time()) > _STALLED_SECONDS:
+            self._end(TIMED_OUT, "timed_out", f"nothing was taken for {_STALLED_SECONDS:.0f} s")
+        else:
+            if not self._flow.sending:
+                self._say(HEARTBEAT)
+            self._look_later()
+
+    def _end(self, code: int, name: str, sentence: str) -> None:
+        """Let the viewer go: no more records, a last message that says why, and a close that does not wait for it."""
+        self._over = True
+        if self._log is not None:
+            self._log.cancel()
+
+        async def leave() -> None:
+            telling = asyncio.ensure_future(self._send(error(name, sentence)))
+            await asyncio.wait({telling}, timeout=_FAREWELL_SECONDS)
+            self._close(code, name)
+            await cancel(telling)
+
+        self._begin(leave())
+
+    def _say(self, message: bytes) -> None:
         async def tell() -> None:
-            await self._send(_error(code, message))
+            await self._send(message)
 
-        task = asyncio.create_task(tell())
-        self._refusals.add(task)
-        task.add_done_callback(self._refusals.discard)
+        self._begin(tell())
 
+    def _begin(self, saying: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(saying)
+        self._said.add(task)
+        task.add_done_callback(self._done)
 
-def _error(code: str, message: str) -> bytes:
-    return msgspec.json.encode({"type": "error", "code": code, "message": message})
+    def _done(self, saying: asyncio.Task[None]) -> None:
+        self._said.discard(saying)
+        if not saying.cancelled():
+            saying.exception()  # of one that is gone: whoever carries the messages tells that, too

@@ -12,6 +12,7 @@ from tornado import web
 from celery_livelog.errors import SettingsError, hide_in_messages
 from celery_livelog.flower_plugin.access import CLOSED, is_open
 from celery_livelog.flower_plugin.tab import shown
+from celery_livelog.permissions import EVERYTHING, Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
 from celery_livelog.web.api import DownloadApi, LogApi, Refused, TaskApi, TasksApi
@@ -128,6 +129,9 @@ class RunLogs(RunLogsApi, Gate):
 
 class Socket(ViewerSocket, Gate):
     """``/ws``"""
+
+    def viewer(self) -> Viewer:
+        return Viewer(via="flower", address=self.request.remote_ip or "", seen=EVERYTHING)
 
 
 class Static(web.StaticFileHandler):

@@ -9,6 +9,7 @@ import asyncio
 
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
+from celery_livelog.permissions import Viewer
 from celery_livelog.viewer import ViewerSession
 
 
@@ -27,8 +28,12 @@ class ViewerSocket(WebSocketHandler):
         """Bytes that a viewer may send at once; what it has to say is short."""
         return 64 * 1024
 
+    def viewer(self) -> Viewer | None:
+        """Who it is, as whoever serves this knows it; None: a token has to tell."""
+        return None
+
     def open(self, *args: str, **kwargs: str) -> None:
-        self._session = ViewerSession(self.settings["livelog_reader"], self._deliver, self.close)
+        self._session = ViewerSession(self.settings["livelog_reader"], self._deliver, self.close, viewer=self.viewer())
         self._session.start()
 
     def on_message(self, message: str | bytes) -> None:

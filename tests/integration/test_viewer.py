@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from celery_livelog import hub
+from celery_livelog.permissions import EVERYTHING, Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
 from celery_livelog.shipper import live
@@ -54,7 +55,7 @@ class Browser:
         self.closed = asyncio.Event()
         self.acknowledges = acknowledges
         self._news = asyncio.Event()
-        self._viewer = ViewerSession(reader, self._take, self._close)
+        self._viewer = ViewerSession(reader, self._take, self._close, viewer=Viewer(via="test", seen=EVERYTHING))
 
     async def connect(self, **subscription: Any) -> None:
         self._viewer.start()

@@ -16,13 +16,16 @@ from celery_livelog import viewer
 from celery_livelog.cursors import Cursor
 from celery_livelog.errors import StoreError
 from celery_livelog.merge import Batch
+from celery_livelog.permissions import EVERYTHING, Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.records import End, Line, Partial, Record
-from celery_livelog.viewer import PROTOCOL, ViewerSession
+from celery_livelog.viewer import ViewerSession
+from celery_livelog.viewer_messages import PROTOCOL
 
 AT = "2026-01-02T03:04:05.000006+00:00"
 FIRST, SECOND = "00aa11bb", "22cc33dd"
 WINDOW = 64 * 1024
+ANYONE = Viewer(via="test", seen=EVERYTHING)
 
 
 def lines(first: int, last: int, size: int = 10) -> list[Record]:
@@ -60,13 +63,20 @@ class Logs:
 class Session:
     """A viewer with a transport that keeps what is sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, viewer: Viewer | None = ANYONE, authenticate: Callable[[str], Viewer] | None = None) -> None:
         self.logs = Logs()
         self.sent: list[dict[str, Any]] = []
         self.sizes: list[int] = []
         self.closed: list[tuple[int, str]] = []
-        self.broken = False
-        self.viewer = ViewerSession(cast(Reader, self.logs), self._send, lambda *code: self.closed.append(code))
+        self.broken = self.stuck = False
+        self.known = viewer
+        self.viewer = ViewerSession(
+            cast(Reader, self.logs),
+            self._send,
+            lambda *code: self.closed.append(code),
+            viewer=viewer,
+            authenticate=authenticate,
+        )
 
     async def say(self, **command: Any) -> None:
         """Send a command, and let the session do all that it can."""
@@ -91,15 +101,19 @@ class Session:
         await asyncio.sleep(0)
         if self.broken:
             raise ConnectionError("gone")
+        if self.stuck:
+            await asyncio.Event().wait()
         self.sent.append(json.loads(message))
         self.sizes.append(len(message))
 
 
 @asynccontextmanager
-async def session() -> AsyncIterator[Session]:
+async def session(
+    viewer: Viewer | None = ANYONE, authenticate: Callable[[str], Viewer] | None = None
+) -> AsyncIterator[Session]:
     """A session that was started; it leaves nothing behind when it is stopped."""
     before = asyncio.all_tasks()
-    opened = Session()
+    opened = Session(viewer, authenticate)
     opened.viewer.start()
     await opened.settle()
     yield opened
@@ -142,8 +156,8 @@ def test_it_greets() -> None:
         ('{"type":"subscribe","task_id":"a-task","tail":"all"}', "bad_message"),
         ('{"type":"subscribe","task_id":"a-task","after":"elsewhere"}', "bad_cursor"),
         ('{"type":"ack","n":"five"}', "bad_message"),
-        ('{"type":"subscribe","task_id":"' + "x" * 5000 + '"}', "bad_message"),
-        ('{"type":"ack","x":' + "[" * 4000 + "}", "bad_message"),
+        ('{"type":"subscribe","task_id":"' + "x" * 70_000 + '"}', "bad_message"),
+        ('{"type":"ack","x":' + "[" * 60_000 + "}", "bad_message"),
         (b"\xff\xfe\x00", "bad_message"),
         ('{"type":"\ud83d"}', "bad_message"),
         ('{"type":"shutdown"}', "unknown_command"),
@@ -319,7 +333,7 @@ def test_a_message_is_dealt_with_when_its_last_record_is() -> None:
         await here.say(type="ack", n=0)
         await here.say(type="subscribe", task_id="a-task")
         for first in (1, 41, 81):
-            here.logs.give(lines(first, first + 39, size=1000))
+            here.logs.give(lines(first, first + 39, size=800))
         await here.settle()
         await here.say(type="ack", n=39, attempt=FIRST)
         assert len(here.records) == 80

@@ -1,0 +1,110 @@
+"""What viewers and server say to each other: the messages of protocol 1, as ``docs/protocol.md`` has them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from celery_livelog.cursors import Cursor
+from celery_livelog.errors import CursorError, LivelogError
+from celery_livelog.merge import Batch
+from celery_livelog.records import Partial, Record, encode
+
+PROTOCOL = 1
+#: Bytes that a viewer which acknowledges may have before it without an acknowledgement.
+WINDOW = 64 * 1024
+
+#: Bytes of a message from a viewer.
+_LONGEST = 64 * 1024
+#: Records and, as far as one record is not more, characters of text in one message.
+_RECORDS, _TEXT = 200, 32 * 1024
+
+HELLO = encode({"type": "hello", "protocol": PROTOCOL, "window": WINDOW})
+HEARTBEAT = b'{"type":"heartbeat"}'
+
+
+class MessageError(LivelogError):
+    """Raised for a message that is none; `code` is what the viewer is told beside the sentence."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class Command(msgspec.Struct):
+    """A message from a viewer."""
+
+    type: str
+    task_id: str = ""
+    after: str | None = None
+    tail: int | None = None
+    token: str | None = None
+    n: int = 0
+    attempt: str = ""
+
+    @property
+    def place(self) -> Cursor | None:
+        """Where a subscription goes on."""
+        return Cursor.parse(self.after) if self.after else None
+
+
+class Message(NamedTuple):
+    """Records on their way to a viewer, encoded; `n` is the last whole one, 0 where there is none."""
+
+    data: bytes
+    attempt: str
+    n: int
+
+
+def parse(message: str | bytes) -> Command:
+    """Read a message from a viewer.
+
+    :raises MessageError: when it is none, or says what cannot be.
+    """
+    try:
+        if len(message) > _LONGEST:
+            raise ValueError
+        command = msgspec.json.decode(message, type=Command)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise MessageError("bad_message", "expected a JSON object with a type, such as subscribe") from None
+    if command.type not in ("subscribe", "ack", "pause", "resume"):
+        raise MessageError("unknown_command", "expected subscribe, ack, pause or resume")
+    if command.type == "subscribe":
+        _check(command)
+    return command
+
+
+def error(code: str, sentence: str) -> bytes:
+    """The message that says what was wrong."""
+    return encode({"type": "error", "code": code, "message": sentence})
+
+
+def messages(batch: Batch) -> Iterator[Message]:
+    """A batch as messages."""
+    for records in _portions(batch.records):
+        fields = {"type": "records", "attempt": batch.attempt, "number": batch.number, "records": records}
+        whole = [record.n for record in records if not isinstance(record, Partial)]
+        yield Message(encode(fields), batch.attempt, whole[-1] if whole else 0)
+
+
+def _check(command: Command) -> None:
+    try:
+        Cursor.parse(command.after) if command.after else None
+    except CursorError as wrong:
+        raise MessageError("bad_cursor", str(wrong)) from None
+    if not command.task_id or (command.tail is not None and command.tail < 0):
+        raise MessageError("bad_message", "expected a task_id, and a tail of 0 or more")
+
+
+def _portions(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    start = size = 0
+    for place, record in enumerate(records):
+        length = len(record.text)
+        if place > start and (place - start == _RECORDS or size + length > _TEXT):
+            yield records[start:place]
+            start, size = place, 0
+        size += length
+    if start < len(records):
+        yield records[start:]
