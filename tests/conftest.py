@@ -11,8 +11,9 @@ import pytest
 
 from tests.nodes.valkey import Valkey
 
-# Machines that run many things at once are slow now and then: that says nothing about the code.
-hypothesis.settings.register_profile("livelog", deadline=None)
+# Machines that run many things at once are slow now and then: that says nothing about the code. Each run takes other
+# examples: EXAMPLES=2000 looks for what is rarer.
+hypothesis.settings.register_profile("livelog", deadline=None, max_examples=int(os.environ.get("EXAMPLES", "60")))
 hypothesis.settings.load_profile("livelog")
 
 # A shell that starts this in the background has it ignore Ctrl-C, and with it all processes that tests start.
