@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from celery_livelog import spool
+from celery_livelog import serving, spool
 from celery_livelog.errors import LivelogError, hide_in_messages
 from celery_livelog.process import Capture
 from celery_livelog.settings import Settings, enabled
@@ -59,6 +59,7 @@ class Lifecycle:
         """Start in a worker's main process, which notes what it does to its tasks and children."""
         self.start(app)
         if self.settings is not None and self._directory is not None and self.watch is None:
+            serving.serve(self.settings)
             try:
                 self.watch = Watch(self._directory, self.settings.spool_max_bytes)
             except OSError as error:
@@ -94,6 +95,7 @@ class Lifecycle:
         if self.watch is not None:
             self.watch.close()
             self.watch = None
+            serving.withdraw()
         if self._supervisor is not None:
             self._supervisor.drain()
             self._supervisor = None

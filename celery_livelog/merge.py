@@ -19,12 +19,16 @@ class Batch:
 
 @dataclass
 class Progress:
-    """How far a reader has come in one attempt. Of an overlong line's pieces the one at `piece` is next."""
+    """How far a reader has come in one attempt. Of an overlong line's pieces the one at `piece` is next.
+
+    `note`: why what is missing cannot be read, if that is known.
+    """
 
     number: int
     n: int = 0
     piece: int = 0
     end: End | None = None
+    note: str = ""
 
     def hole(self, record: Record) -> tuple[int, int] | None:
         """The numbers, first and last, that are missing before a record."""
@@ -67,11 +71,11 @@ class Merge:
         for record in records:
             hole = progress.hole(record)
             if hole is not None:
-                gap = _gap(*hole, record.timestamp, "trim")
+                gap = gap_of(*hole, record.timestamp, "elsewhere" if progress.note else "trim", progress.note)
                 progress.accept(gap)
                 accepted.append(gap)
             if isinstance(record, Gap) and record.first <= progress.n < record.last:
-                record = _gap(progress.n + 1, record.last, record.timestamp, record.reason)
+                record = gap_of(progress.n + 1, record.last, record.timestamp, record.reason)
             if progress.accept(record):
                 accepted.append(record)
         return Batch(attempt, progress.number, accepted)
@@ -84,5 +88,6 @@ class Merge:
         return last is not None and last.final and all(progress.end for progress in attempts if progress.n)
 
 
-def _gap(first: int, last: int, timestamp: str, reason: str) -> Gap:
-    return Gap(n=last, timestamp=timestamp, skipped=last - first + 1, first=first, last=last, reason=reason)
+def gap_of(first: int, last: int, timestamp: str, reason: str, note: str = "") -> Gap:
+    """A gap in the place of records `first` to `last`."""
+    return Gap(n=last, timestamp=timestamp, skipped=last - first + 1, first=first, last=last, reason=reason, note=note)

@@ -6,6 +6,7 @@ Knows nothing of browsers, terminals or HTTP.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.cursors import Cursor
@@ -22,10 +23,12 @@ class Reader:
     """Reads logs for one process that serves them, on one event loop.
 
     All of it raises `StoreError` when Redis does not answer.
+
+    :param app: the Celery app, if there is one; its workers are asked for archives that only they can read.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._sources = Sources(settings)
+    def __init__(self, settings: Settings, app: Any = None) -> None:
+        self._sources = Sources(settings, app)
         #: Which runs there are, and what is known of them.
         self.runs = RunReader(self._sources)
 
@@ -63,7 +66,7 @@ class Reader:
         :param follow: go on until the task's last attempt has ended; wait for a task that has not started.
         """
         attempts = await self.attempts(task_id)
-        reading = Reading(self._sources, task_id, [known.attempt for known in attempts])
+        reading = Reading(self._sources, task_id, attempts)
         if after is not None:
             await reading.start_after(after)
         elif tail is not None:

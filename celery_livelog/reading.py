@@ -9,6 +9,7 @@ from time import monotonic, time_ns
 from celery_livelog.attempts import Attempt
 from celery_livelog.cursors import Cursor
 from celery_livelog.endings import LOST
+from celery_livelog.far_away import FarAway
 from celery_livelog.hub import Entry
 from celery_livelog.merge import Batch, Merge
 from celery_livelog.records import FINAL_STATES, End, Gap, Line, Partial, decode, utc
@@ -39,16 +40,17 @@ class _Patience:
 class Reading:
     """A place in a task's log that only goes forward.
 
-    :param attempts: the ids of the attempts known so far, in order of start; others join as they show up.
+    :param attempts: those known so far, in order of start; others join as they show up.
     """
 
-    def __init__(self, sources: Sources, task_id: str, attempts: list[str]) -> None:
+    def __init__(self, sources: Sources, task_id: str, attempts: list[Attempt]) -> None:
         self._sources = sources
         self._task_id = task_id
         self._merge = Merge()
+        self._far = FarAway(sources, task_id, attempts, self._merge)
         self._last_id = ""
-        for name in attempts:
-            self._merge.of(name)
+        for attempt in attempts:
+            self._merge.of(attempt.attempt)
 
     async def start_after(self, cursor: Cursor) -> None:
         """Start behind a cursor: attempts before its own are over, those after it are read from their start."""
@@ -59,7 +61,7 @@ class Reading:
             if name == cursor.attempt:
                 progress.n = cursor.n
                 return
-            progress.n = extents.get(name, 0)
+            progress.n = extents.get(name, 0) or self._far.pass_over(name)
 
     async def start_before_end(self, tail: int, attempt: int | None, *, partials: bool = True) -> None:
         """Start so that the last `tail` records, of all attempts or one, are read; ends of attempts are not counted.
@@ -70,7 +72,9 @@ class Reading:
         entries = await self._sources.last_entries(self._task_id, count)
         archived = await self._archived_extents()
         extents = archived | numbered(entries)
-        ended = await self._ended()
+        far = await self._far.extents(extents)
+        extents |= far
+        ended = await self._ended() | far.keys()
         for name, progress in reversed(self._merge.attempts.items()):
             size = extents.get(name, 0)
             if attempt not in (None, progress.number):
@@ -103,6 +107,8 @@ class Reading:
                 yield batch
             async for batch in self._merged(entries, partials=partials):
                 yield batch
+        async for batch in self._far.rest():
+            yield batch
 
     async def coming(self) -> AsyncIterator[Batch]:
         """What comes, until the task's last attempt has ended."""
@@ -142,8 +148,11 @@ class Reading:
         if not patience.over():
             return False
         attempts = await self._sources.attempts(self._task_id)
-        lost = bool(attempts) and not any(attempt.running for attempt in attempts) and attempts[-1].state == LOST
-        return patience.confirmed(lost=lost)
+        self._far.attempts = attempts
+        gone = bool(attempts) and not any(attempt.running for attempt in attempts)
+        if gone and attempts[-1].state in FINAL_STATES and await self._far.missing():
+            return True
+        return patience.confirmed(lost=gone and attempts[-1].state == LOST)
 
     async def _archived(self, manifest: Manifest | None) -> AsyncIterator[Batch]:
         if manifest is None:
@@ -158,7 +167,7 @@ class Reading:
             records = [record for _, _, record in group if partials or not isinstance(record, Partial)]
             if records and self._merge.of(name).hole(records[0]):
                 manifest = (await self._sources.manifests(self._task_id)).get(name)
-                async for batch in self._archived(manifest):
+                async for batch in self._archived(manifest) if manifest else self._far.log(name):
                     yield batch
             yield self._merge.accept(name, records)
 
@@ -169,12 +178,13 @@ class Reading:
         attempts = await self._sources.rows(self._task_id)
         if not attempts:
             manifests = await self._sources.manifests(self._task_id)
-            attempts = [manifest.attempt for manifest in manifests.values()]
+            attempts = [manifest.attempt for manifest in manifests.values()] or self._far.attempts
         going = {name for name, progress in self._merge.attempts.items() if progress.n and progress.end is None}
+        told = going | {attempt.attempt for attempt in attempts if attempt.lines}
         over = {
             attempt.attempt
             for attempt in attempts
-            if attempt.ended and (attempt.archive or not (attempt.lines or attempt.attempt in going))
+            if attempt.ended and (attempt.archive or attempt.attempt in self._far.read or attempt.attempt not in told)
         }
         last = attempts[-1] if attempts else None
         return last is not None and last.state in FINAL_STATES and last.attempt in over and going <= over

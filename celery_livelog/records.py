@@ -151,16 +151,20 @@ class Trace(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="trace")
 
 
 class Gap(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="gap"):
-    """Records `first` to `last` (both included) are not here; `n` is `last`, so that a cursor steps over it."""
+    """Records `first` to `last` (both included) are not here; `n` is `last`, so that a cursor steps over it.
+
+    `note` says where they are and what to do, if anything can be done.
+    """
 
     skipped: int
     first: int
     last: int
     reason: str
+    note: str = ""
 
     @property
     def text(self) -> str:
-        return f"[{self.skipped} messages skipped]"
+        return f"[{self.skipped} messages skipped{': ' if self.note else ''}{self.note}]"
 
 
 class End(_Record, frozen=True, omit_defaults=True, kw_only=True, tag="log_line_end"):

@@ -29,9 +29,9 @@ class RunTail:
     def __init__(self, sources: Sources, attempts: Sequence[Attempt], lines: int) -> None:
         self._sources = sources
         self._lines = lines
-        self._of_task: dict[str, list[str]] = {}
+        self._of_task: dict[str, list[Attempt]] = {}
         for attempt in attempts:
-            self._of_task.setdefault(attempt.task_id, []).append(attempt.attempt)
+            self._of_task.setdefault(attempt.task_id, []).append(attempt)
         self._waiting = sorted(attempts, key=lambda attempt: attempt.ended or _NOT_YET)
         self._found: list[tuple[str, Attempt, Record]] = []
 
@@ -51,9 +51,9 @@ class RunTail:
         return self._found[0][0] if len(self._found) == self._lines else ""
 
     async def _end_of(self, attempt: Attempt) -> list[tuple[str, Attempt, Record]]:
-        names = self._of_task[attempt.task_id]
-        reading = Reading(self._sources, attempt.task_id, names)
-        await reading.start_before_end(self._lines, names.index(attempt.attempt) + 1, partials=False)
+        attempts = self._of_task[attempt.task_id]
+        reading = Reading(self._sources, attempt.task_id, attempts)
+        await reading.start_before_end(self._lines, attempts.index(attempt) + 1, partials=False)
         joiner, found, time = Joiner(), list[tuple[str, Attempt, Record]](), ""
         async for batch in reading.present(partials=False):
             for record in batch.records if batch.attempt == attempt.attempt else ():

@@ -29,7 +29,7 @@ def run(context: Any, work: Callable[[Reader], Awaitable[int]]) -> NoReturn:
     """
     with settings_of(context) as settings:
         try:
-            code = asyncio.run(_with_reader(settings, work))
+            code = asyncio.run(_with_reader(settings, context.app, work))
         except KeyboardInterrupt:
             code = _INTERRUPTED
     sys.exit(code)
@@ -59,8 +59,8 @@ def read_settings(context: Any) -> Settings:
     return environment.settings_of(os.environ) if context.app is None else Settings.from_conf(context.app.conf)
 
 
-async def _with_reader(settings: Settings, work: Callable[[Reader], Awaitable[int]]) -> int:
-    reader = Reader(settings)
+async def _with_reader(settings: Settings, app: Any, work: Callable[[Reader], Awaitable[int]]) -> int:
+    reader = Reader(settings, app)
     working = asyncio.ensure_future(work(reader))
     try:
         await asyncio.wait([working])

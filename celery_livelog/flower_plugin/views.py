@@ -58,7 +58,8 @@ def _settings_of(application: Any) -> Settings:
     if settings is None:
         settings = Settings.from_conf(application.capp.conf)
         hide_in_messages(settings.redactor)
-        application.settings.update(livelog_reader=Reader(settings), livelog_settings=settings)
+        reader = Reader(settings, application.capp)
+        application.settings.update(livelog_reader=reader, livelog_settings=settings)
     return settings
 
 

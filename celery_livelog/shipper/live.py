@@ -48,6 +48,7 @@ class Live:
         self._settled = settled
         self._maxlen = settings.maxlen
         self._keep = None if settings.archive_shared else settings.keep_finished
+        self._disk = "" if settings.archive_shared else settings.archive_url
         self._logs: dict[str, Waiting] = {}
         self._lock = threading.Lock()  # between the shipper's loop and the sink's thread, for the outboxes
         self._sender = Sender(writer, self._logs, self._lock, self._finish)
@@ -118,7 +119,7 @@ class Live:
         count = len(queue)
         names = dict.fromkeys(queue[at] for at in range(count))
         if _RENEW in names:
-            self._writer.renew_lease(self._lease)
+            self._writer.renew_lease(self._lease, self._disk)
         if _LET_GO in names:
             for attempt, task_id in list(self._archived.items()):
                 self._let_go(attempt, task_id)

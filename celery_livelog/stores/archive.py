@@ -8,43 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
-from itertools import pairwise
-
-import msgspec
 
 from celery_livelog.errors import ArchiveError, complain
 from celery_livelog.names import safe_name
-from celery_livelog.records import Gap, encode
 from celery_livelog.stores import seekable
 from celery_livelog.stores.manifest import Manifest, Segment, attempt_path
 from celery_livelog.stores.objects import Objects
+from celery_livelog.stores.segments import mark_of, read_segments
 
 __all__ = ["Archive", "Manifest", "Segment", "pack_segment"]
 
-#: Packed bytes that are fetched with the seek table from the end of a segment; few logs have more in all.
-END_BYTES = 64 * 1024
-#: Packed bytes that one read fetches from the middle of a segment.
-READ_BYTES = 128 * 1024
 #: Manifests that are fetched at once.
 CONCURRENCY = 16
-
-
-class _Mark(msgspec.Struct):
-    """The part of an encoded record that says where in its log it stands."""
-
-    n: int
-    timestamp: str
-    first: int | None = None
-
-    @property
-    def start(self) -> int:
-        """The first number that the record stands for: its own, but of a gap."""
-        return self.n if self.first is None else self.first
-
-
-_mark = msgspec.json.Decoder(_Mark).decode
 
 
 class Archive:
@@ -110,26 +86,9 @@ class Archive:
         own = [manifest for manifest in found if manifest is not None and manifest.attempt.task_id == task_id]
         return sorted(own, key=lambda manifest: (manifest.attempt.started, manifest.attempt.attempt))
 
-    async def read(self, manifest: Manifest, after: int = 0) -> AsyncIterator[list[bytes]]:
-        """Give the encoded records after number `after`, a frame at a time, and a gap for what is damaged or missing.
-
-        Fetches nothing before the frame in which they begin.
-        """
-        reached, moment = after, manifest.attempt.started
-        for segment in manifest.segments:
-            if segment.last <= after:
-                continue
-            async for start, frame in self._frames(f"{manifest.path}/{segment.name}", segment, after):
-                batch = _records(frame, reached)
-                if batch:
-                    mark = _mark(batch[-1])
-                    if start > reached + 1:
-                        batch.insert(0, _lost(reached + 1, start - 1, moment))
-                    yield batch
-                    reached, moment = mark.n, mark.timestamp
-        end = manifest.segments[-1].last if manifest.segments else 0
-        if reached < end:
-            yield [_lost(reached + 1, end, moment)]
+    def read(self, manifest: Manifest, after: int = 0) -> AsyncIterator[list[bytes]]:
+        """See `read_segments`."""
+        return read_segments(self._objects, manifest, after)
 
     async def tail(self, manifest: Manifest, count: int) -> int:
         """The number after which the last `count` records start; 0 when there are not more than those."""
@@ -140,7 +99,7 @@ class Archive:
                 return segment.last - count
             else:  # with gaps in it, only counting tells
                 alone = Manifest(attempt=manifest.attempt, segments=[segment])
-                starts = [_mark(line).start async for batch in self.read(alone, segment.first - 1) for line in batch]
+                starts = [mark_of(line).start async for batch in self.read(alone, segment.first - 1) for line in batch]
                 return starts[-count:][0] - 1
         return 0
 
@@ -157,27 +116,6 @@ class Archive:
             complain("an attempt is left out", ArchiveError(f"{path} is {error}"))
             return None
         return manifest if manifest.path == folder else None
-
-    async def _frames(self, path: str, segment: Segment, after: int) -> AsyncIterator[tuple[int, bytes]]:
-        """The packed frames of a segment with the numbers they start at, from the one that holds `after` + 1."""
-        begin, data, offsets = await self._locate(path, segment.size)
-        index = max(0, bisect_right(segment.frames, after + 1) - 1)
-        for start, (here, there) in list(zip(segment.frames, pairwise(offsets), strict=False))[index:]:
-            if here < begin or there > begin + len(data):
-                end = min(max(there, here + READ_BYTES), offsets[-1])
-                begin, data = here, await self._objects.get_range(path, here, end)
-            yield start, data[here - begin : there - begin]
-
-    async def _locate(self, path: str, size: int) -> tuple[int, bytes, list[int]]:
-        """The end of a segment: the offset at which it begins, its bytes, and the offsets of all frames."""
-        begin = max(0, size - END_BYTES)
-        try:
-            data = await self._objects.get_range(path, begin, size)
-            return begin, data, seekable.offsets(data, size)
-        except ArchiveError:  # cut short, gone, or damaged at its end: what is left is found from the start
-            left = min(size, await self._objects.size(path))
-            data = await self._objects.get_range(path, 0, left) if left else b""
-            return 0, data, seekable.scan(data)
 
 
 def pack_segment(lines: Sequence[bytes], first: int, last: int) -> tuple[Segment, bytes]:
@@ -196,18 +134,6 @@ def pack_segment(lines: Sequence[bytes], first: int, last: int) -> tuple[Segment
         raw_bytes=sum(map(len, lines)) + len(lines),
         size=len(data),
         crc32=zlib.crc32(data),
-        frames=[_mark(lines[start]).start for start in starts],
+        frames=[mark_of(lines[start]).start for start in starts],
     )
     return segment, data
-
-
-def _records(frame: bytes, after: int) -> list[bytes]:
-    """The records of a frame with numbers above `after`; none when it is damaged."""
-    try:
-        return [line for line in seekable.unpack(frame) if _mark(line).n > after]
-    except (ArchiveError, msgspec.MsgspecError, ValueError):
-        return []
-
-
-def _lost(first: int, last: int, moment: str) -> bytes:
-    return encode(Gap(n=last, timestamp=moment, skipped=last - first + 1, first=first, last=last, reason="lost"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import msgspec
 
@@ -60,3 +62,14 @@ class Manifest(msgspec.Struct, kw_only=True):
 def attempt_path(task_id: str, attempt: str) -> str:
     """The folder of an attempt within the archive."""
     return f"tasks/{safe_name(task_id)}/{attempt}"
+
+
+def folder_of(url: str) -> Path:
+    """The folder of an archive at a ``file://`` URL.
+
+    :raises ArchiveError: when that is none.
+    """
+    folder = Path(unquote(url.removeprefix("file://")))
+    if not folder.is_absolute():
+        raise ArchiveError(f"{url} is not a folder for an archive; expected file:// and an absolute path")
+    return folder

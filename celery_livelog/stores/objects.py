@@ -12,14 +12,13 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache, cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from celery_livelog.errors import ArchiveError
+from celery_livelog.stores.manifest import folder_of
 
 if TYPE_CHECKING:
     from obstore.store import RetryConfig
@@ -42,7 +41,7 @@ class Objects:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._folder = _folder(url) if url.startswith("file:") else None
+        self._folder = folder_of(url) if url.startswith("file:") else None
 
     def put(self, path: str, data: bytes) -> None:
         """Store `data` as a whole or not at all, in place of what was there.
@@ -151,13 +150,6 @@ class Objects:
         missing = [folder for folder in (self._folder / path).parents if not folder.is_dir()]
         for folder in reversed(missing):
             folder.mkdir(mode, exist_ok=True)
-
-
-def _folder(url: str) -> Path:
-    folder = Path(unquote(url.removeprefix("file://")))
-    if not folder.is_absolute():
-        raise ArchiveError(f"{url} is not a folder for an archive; expected file:// and an absolute path")
-    return folder
 
 
 @cache

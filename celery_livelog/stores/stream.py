@@ -45,6 +45,11 @@ def lease_key(prefix: str, name: str) -> bytes:
     return stream_key(prefix, f":lease:{name}", own=True)
 
 
+def disk_key(prefix: str, lease: str) -> bytes:
+    """The key that says where the archive of a worker lies which is on its own disk."""
+    return stream_key(prefix, f":disk:{lease}", own=True)
+
+
 def options() -> dict[str, Any]:
     """Of a connection. redis-py's own retries would repeat what was executed."""
     return {"socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT, "retry": Retry(NoBackoff(), 0)}

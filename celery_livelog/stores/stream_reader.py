@@ -15,7 +15,7 @@ from celery_livelog.attempts import Attempt
 from celery_livelog.records import Record
 from celery_livelog.stores.entries import from_fields
 from celery_livelog.stores.refusals import is_of_key
-from celery_livelog.stores.stream import lease_key, options, redis_url, stream_key
+from celery_livelog.stores.stream import disk_key, lease_key, options, redis_url, stream_key
 
 #: Seconds that a reader waits for new entries at most; also far below the grace of a finished stream.
 BLOCK_SECONDS = 2.0
@@ -70,6 +70,13 @@ class StreamReader:
         for name in leases:
             pipeline.exists(lease_key(self._prefix, name))
         return {name for name, there in zip(leases, await pipeline.execute(), strict=True) if not there}
+
+    async def disk(self, lease: str) -> str:
+        """Where the archive lies of the worker with a lease, if that is its own; empty when nobody has said so."""
+        try:
+            return str(await self._redis.get(disk_key(self._prefix, lease)) or "")
+        except redis.exceptions.NoPermissionError:
+            return ""
 
     async def close(self) -> None:
         """Close the connections."""

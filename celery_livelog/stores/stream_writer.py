@@ -17,6 +17,7 @@ from celery_livelog.stores.refusals import granted, is_error, is_of_key
 from celery_livelog.stores.stream import (
     GRACE_SECONDS,
     LEASE_SECONDS,
+    disk_key,
     lease_key,
     options,
     redis_url,
@@ -97,12 +98,17 @@ class StreamWriter:
                 return int(fields[b"n"])
         return 0
 
-    def renew_lease(self, name: str) -> None:
-        """Say that the shipper of this name lives; readers take its attempts for lost when it does not any more."""
+    def renew_lease(self, name: str, disk: str = "") -> None:
+        """Say that the shipper of this name lives; readers take its attempts for lost when it does not any more.
+
+        :param disk: the URL of the archive, where that is the worker's own; it is remembered as long as the index.
+        """
         key = lease_key(self._prefix, name)
         # A Redis without memory refuses SET, but not EXPIRE.
-        commands = [packed("EXPIRE", key, LEASE_SECONDS), packed("SET", key, 1, "EX", LEASE_SECONDS)]
-        *_, answer = self._wire.execute(commands)
+        commands = [packed("EXPIRE", key, LEASE_SECONDS)]
+        if disk:
+            commands.append(packed("SET", disk_key(self._prefix, name), to_bytes(disk), "EX", self._expires))
+        *_, answer = self._wire.execute([*commands, packed("SET", key, 1, "EX", LEASE_SECONDS)])
         if isinstance(answer, redis.exceptions.NoPermissionError):  # all else keeps lines from Redis too, and is told
             complain("the worker's lease in Redis cannot be renewed", answer)
 

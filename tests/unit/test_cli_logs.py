@@ -92,7 +92,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     """Run ``livelog logs id`` with more arguments and a reader; the app has no settings of its own."""
 
     def run(reader: ScriptedReader, *arguments: str, conf: dict[str, Any] | None = None) -> Result:
-        monkeypatch.setattr("celery_livelog.cli.session.Reader", lambda settings: reader)
+        monkeypatch.setattr("celery_livelog.cli.session.Reader", lambda *_: reader)
         context = SimpleNamespace(app=SimpleNamespace(conf=conf or {}), no_color=False)
         return CliRunner().invoke(livelog, ["logs", "id", *arguments], obj=context)
 

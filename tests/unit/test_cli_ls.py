@@ -58,7 +58,7 @@ def ls(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run ``livelog ls`` with arguments and what there is to list."""
 
     def run(*arguments: str, known: Sequence[Attempt] = RECENT) -> Result:
-        monkeypatch.setattr("celery_livelog.cli.session.Reader", lambda settings: ScriptedReader(known))
+        monkeypatch.setattr("celery_livelog.cli.session.Reader", lambda *_: ScriptedReader(known))
         context = SimpleNamespace(app=SimpleNamespace(conf={}), no_color=False)
         return CliRunner().invoke(livelog, ["ls", *arguments], obj=context, catch_exceptions=False)
 

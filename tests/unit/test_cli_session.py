@@ -25,7 +25,7 @@ class IdleReader:
 
 @pytest.fixture(autouse=True)
 def _idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("celery_livelog.cli.session.Reader", lambda settings: IdleReader())
+    monkeypatch.setattr("celery_livelog.cli.session.Reader", lambda *_: IdleReader())
 
 
 def exit_code(work: Callable[[Reader], Awaitable[int]]) -> object:

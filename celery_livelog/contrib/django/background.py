@@ -13,6 +13,8 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
 
+from celery import Celery
+
 from celery_livelog.cancel import cancel
 from celery_livelog.contrib.django import conf
 from celery_livelog.errors import StoreError, hide_in_messages
@@ -36,8 +38,9 @@ def background() -> Background | None:
     global _current
     with _lock:
         if _current is None:
-            settings = conf.livelog_settings(conf.celery_app())
-            _current = None if settings is None else Background(settings)
+            app = conf.celery_app()
+            settings = conf.livelog_settings(app)
+            _current = None if settings is None else Background(settings, app)
         return _current
 
 
@@ -54,10 +57,12 @@ class Background:
     """A reader on a loop of its own.
 
     :param settings: where it reads.
+    :param app: whose workers it may ask.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, app: Celery) -> None:
         self.settings = settings
+        self._app = app
         hide_in_messages(settings.redactor)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="livelog-reader", daemon=True)
@@ -111,7 +116,7 @@ class Background:
         self._loop.close()
 
     async def _make_reader(self) -> Reader:
-        return Reader(self.settings)
+        return Reader(self.settings, self._app)
 
     async def _end(self) -> None:
         await cancel(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()))

@@ -62,9 +62,9 @@ const KINDS = {
     "internal",
     [element("strong", "", event), data == null ? "" : ` ${JSON.stringify(data)}`],
   ],
-  gap: ({ skipped, reason }) => [
+  gap: ({ skipped, reason, note: why }) => [
     "gap",
-    [`[${skipped} ${skipped === 1 ? "message" : "messages"} skipped]`, note(REASONS[reason] ?? "")],
+    [`[${skipped} ${skipped === 1 ? "message" : "messages"} skipped]`, note(why ?? REASONS[reason] ?? "")],
   ],
   log_line_end: ({ state, exit_code: code, reason }) => [
     `end ll-end-${state.toLowerCase()}`,
