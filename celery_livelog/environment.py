@@ -9,6 +9,8 @@ from typing import Any
 from celery_livelog.settings import Settings
 
 _PREFIX = "LIVELOG_"
+#: What options of a command's own begin with; they are no settings.
+_OPTIONS = ("LIVELOG_RELAY_",)
 _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -20,7 +22,8 @@ def settings_of(environment: Mapping[str, str], **given: Any) -> Settings:
     :param given: settings by name, such as `redis_url`, that go before those of the environment; None is not given.
     :raises SettingsError: for an unknown ``LIVELOG_*`` variable, or a value that cannot be used.
     """
-    found = {name[len(_PREFIX) :].lower(): text for name, text in environment.items() if name.startswith(_PREFIX)}
+    names = [name for name in environment if name.startswith(_PREFIX) and not name.startswith(_OPTIONS)]
+    found = {name[len(_PREFIX) :].lower(): environment[name] for name in names}
     conf = {f"livelog_{name}": _value(name, text) for name, text in found.items()}
     conf.update({f"livelog_{name}": value for name, value in given.items() if value is not None})
     return Settings.from_conf(conf, environment)

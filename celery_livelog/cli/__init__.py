@@ -17,6 +17,7 @@ _COMMANDS = {
     "db": "celery_livelog.cli.db:db",
     "logs": "celery_livelog.cli.logs:logs",
     "ls": "celery_livelog.cli.ls:ls",
+    "relay": "celery_livelog.cli.relay:relay",
     "recover": "celery_livelog.cli.recover:recover",
     "runs": "celery_livelog.cli.runs:runs",
     "verify": "celery_livelog.cli.verify:verify",

@@ -26,6 +26,7 @@ def main(context: click.Context, app: str | None, broker: str | None) -> None:
     except Exception as error:  # the app's modules are the user's: anything may come out of them
         raise click.ClickException(f"cannot load the app {app}: {type(error).__name__}: {error}") from error
     context.obj = CLIContext(app=found, no_color="NO_COLOR" in os.environ, workdir=None)
+    context.obj.app = found  # without one Celery puts its default app there, which has no settings of anybody's
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from celery_livelog.attempts import Attempt
-from celery_livelog.errors import LivelogError
 from celery_livelog.reader import Reader
 from celery_livelog.run_answers import LINES, MOST_RUNS, RUNS, run_description, run_log
 from celery_livelog.web.log_answer import Answer
 from celery_livelog.web.log_query import LogQuery
+from celery_livelog.web.refusal import Refusal as Refusal
 
 #: Tasks of a list, by default and at most.
 _TASKS, _MOST_TASKS = 100, 1000
@@ -27,14 +27,6 @@ _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?\+00:00")
 _TEXT, _JSON_LINES = "text/plain; charset=utf-8", "application/x-ndjson"
 
 
-class Refusal(LivelogError):
-    """Raised when a request is not answered with 200; its text says why and what to do."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-
-
 @dataclass(frozen=True, slots=True)
 class Streamed:
     """An answer that comes piece by piece, each when there is something new."""
@@ -42,6 +34,7 @@ class Streamed:
     content_type: str
     pieces: AsyncIterator[bytes]
     headers: dict[str, str] = field(default_factory=dict)
+    status: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +44,7 @@ class Whole:
     content_type: str
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+    status: int = 200
 
 
 async def tasks(reader: Reader, arguments: Mapping[str, str]) -> dict[str, Any]:

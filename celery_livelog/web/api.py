@@ -86,7 +86,9 @@ class TaskApi(ApiHandler):
         self.finish(await self.answer(answers.task(self.reader, task_id)))
 
 
-class _Streaming(ApiHandler):
+class Streaming(ApiHandler):
+    """Sends answers that may come piece by piece."""
+
     _work: asyncio.Task[None] | None = None
 
     async def while_connected(self, work: Coroutine[Any, Any, None]) -> None:
@@ -105,14 +107,20 @@ class _Streaming(ApiHandler):
             self._ending = asyncio.ensure_future(cancel(self._work))
 
     async def send(self, question: Awaitable[Whole | Streamed]) -> None:
-        """Write an answer as it comes, each piece when the one before has left."""
+        """Write what is answered to a question."""
         answer = await self.answer(question)
+        if isinstance(answer, Streamed):
+            self.set_header("X-Accel-Buffering", "no")  # or nginx collects a live log before it passes it on
+        await self.write_answer(answer)
+
+    async def write_answer(self, answer: Whole | Streamed) -> None:
+        """Write an answer as it comes, each piece when the one before has left."""
+        self.set_status(answer.status)
         for name, value in {**answer.headers, "Content-Type": answer.content_type}.items():
             self.set_header(name, value)
         if isinstance(answer, Whole):
             await self.finish(answer.body)
             return
-        self.set_header("X-Accel-Buffering", "no")  # or nginx collects a live log before it passes it on
         begun = False
         try:
             async for piece in answer.pieces:
@@ -126,7 +134,7 @@ class _Streaming(ApiHandler):
         await self.finish()
 
 
-class LogApi(_Streaming):
+class LogApi(Streaming):
     """A task's log, whole or filtered, at once, followed or by long-poll."""
 
     async def get(self, task_id: str) -> None:
@@ -136,7 +144,7 @@ class LogApi(_Streaming):
         return await answers.log(self.reader, task_id, answers.log_query(self.arguments))
 
 
-class DownloadApi(_Streaming):
+class DownloadApi(Streaming):
     """The whole log, all attempts, as a text file."""
 
     async def get(self, task_id: str) -> None:

@@ -1,0 +1,159 @@
+"""All that the relay and the ASGI app serve, without a server: requests in, answers and sessions out.
+
+Rules:
+- whoever serves this only carries bytes; who may ask, what is answered and how it is refused is told here, once;
+- what does not exist and what may not be seen get the same answer;
+- every request and every socket holds a place among the caps as long as it lasts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from urllib.parse import unquote
+
+from celery_livelog.door import reader_for
+from celery_livelog.errors import StoreError, TokenError, complain
+from celery_livelog.permissions import Viewer
+from celery_livelog.reader import Reader
+from celery_livelog.settings import Settings
+from celery_livelog.viewer import ViewerSession
+from celery_livelog.web import files, pages, progress_file, routes
+from celery_livelog.web.answers import Streamed, Whole
+from celery_livelog.web.counts import Counts
+from celery_livelog.web.gate import Gate, unauthorized
+from celery_livelog.web.gate_caps import Caps, Limits, Place
+from celery_livelog.web.health import Health
+from celery_livelog.web.refusal import Refusal
+from celery_livelog.web.request import Request
+from celery_livelog.web.response_headers import preflight, with_headers
+from celery_livelog.web.sessions import Close, Limited, Refused, Send, Session
+
+Answer = Whole | Streamed
+#: Bytes of a message from a viewer, at most.
+_LONGEST = 64 * 1024
+_PROGRESS = re.compile("/run/([^/]+)/progress.jsonl")
+
+
+class Site:
+    """Serves what `reader` holds to those whom `gate` lets in."""
+
+    def __init__(self, settings: Settings, reader: Reader, gate: Gate, limits: Limits) -> None:
+        self._settings = settings
+        self._reader = reader
+        self._gate = gate
+        self._caps = Caps(limits)
+        self.counts = Counts()
+        #: What is answered to whoever asks, by path.
+        self.open: dict[str, Callable[[Request], Awaitable[Answer]]] = {"/healthz": Health(reader).answer}
+
+    @asynccontextmanager
+    async def answering(self, request: Request) -> AsyncIterator[Answer]:
+        """The answer to a request, which holds a place until it is sent. Refusals are answers, too."""
+        request = self._gate.located(request)
+        place: Place | None = None
+        try:
+            try:
+                place = self._caps.take(request.address)
+                answer = await _begun(await self._answer(request, place))
+            except Refusal as refusal:
+                answer = self._refusal(refusal)
+            except StoreError as error:
+                complain("a request could not be answered", error)
+                answer = self._refusal(Refusal(503, "service unavailable"))
+            self.counts.answers[answer.status] += 1
+            yield with_headers(answer, request, self._gate.origins)
+        finally:
+            if place is not None:
+                place.release()
+
+    async def session(self, request: Request, send: Send, close: Close) -> Session:
+        """The session of a WebSocket that was accepted, also of one that may not have been."""
+        request = self._gate.located(request)
+        place: Place | None = None
+        try:
+            place = self._caps.take(request.address)
+            self._gate.check_origin(request)
+            viewer = await self._gate.viewer(request)
+            place.of_viewer(_key(viewer))
+        except Refusal as refusal:
+            if place is not None:
+                place.release()
+            self.counts.refusals[refusal.code] += 1
+            return Refused(refusal, send, close)
+        return Limited("viewer", _LONGEST, place, self.counts, self._viewers(request, viewer, place), send, close)
+
+    async def _answer(self, request: Request, place: Place) -> Answer:
+        if request.path in self.open:
+            return await self.open[request.path](request)
+        self._gate.check_origin(request)
+        if request.method == "OPTIONS":
+            return preflight()
+        if request.method != "GET":
+            raise Refusal(405, "expected GET", {"Allow": "GET, OPTIONS"})
+        if request.path.startswith("/static/"):
+            return files.answer(request.path.removeprefix("/static/"), request.headers)
+        if request.path.startswith("/api/"):
+            reader = await self._reader_for(request, place)
+            return await routes.answer(reader, request.path.removeprefix("/api"), request.arguments)
+        progress = _PROGRESS.fullmatch(request.path)
+        if progress:
+            reader = await self._reader_for(request, place)
+            return await progress_file.answer(reader, self._settings, unquote(progress[1], errors="replace"))
+        return pages.answer(request)
+
+    async def _reader_for(self, request: Request, place: Place) -> Reader:
+        """A reader of what this viewer may see."""
+        viewer = await self._gate.viewer(request)
+        if viewer is None:
+            raise unauthorized()
+        place.of_viewer(_key(viewer))
+        return reader_for(self._reader, viewer)
+
+    def _viewers(self, request: Request, viewer: Viewer | None, place: Place) -> Callable[[Send, Close], Session]:
+        def make(send: Send, close: Close) -> Session:
+            def authenticate(token: str) -> Viewer:
+                try:
+                    holder = self._gate.viewer_with(token, request.address)
+                    place.of_viewer(_key(holder))
+                except Refusal as refusal:
+                    self.counts.refusals[refusal.code] += 1
+                    if refusal.status != 401:
+                        close(refusal.close_code, refusal.code)
+                    raise TokenError(str(refusal)) from None
+                return holder
+
+            return ViewerSession(self._reader, send, close, viewer=viewer, authenticate=authenticate)
+
+        return make
+
+    def _refusal(self, refusal: Refusal) -> Whole:
+        self.counts.refusals[refusal.code] += 1
+        answer = routes.json({"error": str(refusal)}, refusal.status)
+        return replace(answer, headers={**answer.headers, **refusal.headers})
+
+
+async def _begun(answer: Answer) -> Answer:
+    """The answer with its first piece at hand: until then it can still become a refusal."""
+    if isinstance(answer, Whole):
+        return answer
+    pieces = answer.pieces
+    first = await anext(pieces, b"")
+
+    async def all_pieces() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return replace(answer, pieces=all_pieces())
+
+
+def _key(viewer: Viewer | None) -> str:
+    """What a viewer's places are counted under; nothing for one who is nobody in particular."""
+    if viewer is None:
+        return ""
+    if viewer.via == "token":
+        return repr((viewer.name, viewer.seen, viewer.expires))
+    return f"{viewer.via}:{viewer.name}" if viewer.name else ""
