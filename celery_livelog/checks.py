@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import zoneinfo
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,8 @@ from urllib.parse import urlsplit
 from celery_livelog.redact import compiled
 from celery_livelog.run_layouts import RunLayout
 
+_NAME = r"[^\W\d]\w*"
+_PATH = re.compile(rf"{_NAME}(\.{_NAME})*[.:]{_NAME}")
 _QUOTED = "a URL whose password is percent-encoded"
 
 
@@ -88,6 +91,13 @@ def keys(value: Any) -> tuple[str, ...]:
     if all(isinstance(key, str) and key.strip() for key in given):
         return given
     raise ValueError("a text, or a list of texts of which the first signs and all are accepted")
+
+
+def dotted_path(value: Any) -> str:
+    """Where a function is: ``module.function`` or ``module:function``. It is imported by those who need it."""
+    if isinstance(value, str) and _PATH.fullmatch(value):
+        return value
+    raise ValueError("the dotted path of a function, such as 'proj.permissions.may' or 'proj.permissions:may'")
 
 
 def patterns(value: Any) -> tuple[str, ...]:

@@ -1,55 +1,79 @@
-"""A reader of what a viewer may see. All else is as if it did not exist, and is asked for in the same way.
+"""The one door: a reader of what a viewer may see. All else is as if it did not exist, and is asked for likewise.
 
 Rules:
-- what is another's and what is nobody's lead to the same questions to the same stores, and to the same answer;
+- what is another's, what the site's rule hides and what is nobody's lead to the same questions, and to the same answer;
 - of a task, catalog and index say whose it is; what neither of them knows is nobody's;
-- of a task that was tried several times, all attempts must lie in the scope.
+- of a task that was tried several times, all attempts must lie in the scope, and the rule must allow all;
+- what is allowed is asked again while a log is read, and for each attempt that joins it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from types import MappingProxyType
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.bounds import Bounds, filled
 from celery_livelog.cursors import Cursor
+from celery_livelog.errors import AccessError
+from celery_livelog.guarded_runs import GuardedRuns
 from celery_livelog.merge import Batch
-from celery_livelog.permissions import OWNER, Everything, Scope, Viewer
+from celery_livelog.permissions import ARCHIVE, LIST, LIVE, SEARCH, Everything, Scope, Viewer
 from celery_livelog.reader import Reader
-from celery_livelog.run_reader import RunReader
-from celery_livelog.runs import RunView, Stage
+from celery_livelog.sources import learn
+from celery_livelog.standing import Standing
 
 #: Seconds between two looks whether a task that is waited for has started.
 _LOOK_SECONDS = 1.0
+#: Looks for what is known of an attempt that has joined a log.
+_LOOKS = 3
+
+_ENDED = "this log may not be seen any longer"
 
 
 def reader_for(reader: Reader, viewer: Viewer) -> Reader:
-    """A reader of what a viewer may see."""
-    return reader if isinstance(viewer.seen, Everything) else ScopedReader(reader, viewer.seen)
+    """A reader of what a viewer may see. There is no other way to one."""
+    if isinstance(viewer.seen, Everything) and viewer.expires is None and not reader.rule:
+        return reader
+    return GuardedReader(reader, Bounds(viewer, reader.rule))
 
 
-class ScopedReader(Reader):
-    """Reads tasks and runs that lie in one of some scopes, over the connections of another reader."""
+class GuardedReader(Reader):
+    """Reads tasks and runs within the bounds of a viewer, over the connections of another reader.
 
-    def __init__(self, reader: Reader, seen: Sequence[Scope]) -> None:
+    All of it raises `TokenError` when the viewer's time is over.
+    """
+
+    def __init__(self, reader: Reader, bounds: Bounds) -> None:
+        self.rule = reader.rule
         self._reader = reader
         self._sources = reader._sources
-        self._seen = seen
-        self._scoped = ScopedRuns(reader.runs, seen)
-        self.runs = self._scoped
+        self._bounds = bounds
+        self._guarded = GuardedRuns(reader.runs, bounds)
+        self.runs = self._guarded
 
     async def recent(self, limit: int = 100, *, account: str | None = None, site: str | None = None) -> list[Attempt]:
-        known: dict[str, Attempt] = {}
-        for scope in self._seen:
-            for attempt in await self._recent(scope, limit):
-                if account in (None, attempt.account) and site in (None, attempt.site):
-                    known[attempt.attempt] = attempt
-        return sorted(known.values(), key=lambda attempt: attempt.started, reverse=True)[:limit]
+        self._bounds.check_time()
 
-    async def attempts(self, task_id: str) -> list[Attempt]:
-        return await self._reader.attempts(task_id) if await self._holds(task_id) else []
+        async def ask(count: int) -> list[Attempt]:
+            known: dict[str, Attempt] = {}
+            for scope in self._bounds.scopes:
+                for attempt in await self._recent(scope, count):
+                    if account in (None, attempt.account) and site in (None, attempt.site):
+                        known[attempt.attempt] = attempt
+            return sorted(known.values(), key=lambda attempt: attempt.started, reverse=True)[:count]
+
+        return await filled(limit, ask, lambda found: self._bounds.of_attempts(LIST, found))
+
+    async def attempts(self, task_id: str, *, action: str = LIST) -> list[Attempt]:
+        actions = _actions(action, follow=False)
+        known = await self._known(actions, task_id)
+        if known is None:
+            return []
+        attempts = await self._reader.attempts(task_id)
+        joined = not known >= {attempt.attempt for attempt in attempts}
+        return [] if joined and not await self._holds(actions, task_id, attempts) else attempts
 
     async def log(
         self,
@@ -59,115 +83,91 @@ class ScopedReader(Reader):
         tail: int | None = None,
         attempt: int | None = None,
         follow: bool = False,
+        action: str | None = None,
+        pulse: bool = False,
     ) -> AsyncGenerator[Batch, None]:
-        while not await self._holds(task_id):
+        actions = _actions(action, follow=follow)
+        while (known := await self._known(actions, task_id)) is None:
             if not follow:
                 return
             await asyncio.sleep(_LOOK_SECONDS)
-        log = self._reader.log(task_id, after=after, tail=tail, attempt=attempt, follow=follow)
-        async with aclosing(log) as batches:
+        log = self._reader.log(task_id, after=after, tail=tail, attempt=attempt, follow=follow, pulse=follow)
+        standing = Standing(lambda: self._stands(actions, task_id))
+        async with aclosing(standing), aclosing(log) as batches:
             async for batch in batches:
-                yield batch
+                self._bounds.check_time()
+                if not await standing.lasts():
+                    raise AccessError(_ENDED)
+                if batch.records and batch.attempt not in known:
+                    known |= await self._joined(actions, task_id, batch.attempt)
+                if batch.records or pulse:
+                    yield batch
 
     async def close(self) -> None:
         """Nothing: the connections are the other reader's."""
 
     async def _recent(self, scope: Scope, limit: int) -> list[Attempt]:
-        if not scope.owners:
-            return await self._reader.recent(limit, account=scope.account, site=scope.site)
-        attempts: list[Attempt] = []
-        for run in await self._scoped.recent(limit):
-            attempts += await self._scoped.attempts(run.run_id)
-            if len(attempts) >= limit:
-                break
-        return attempts
+        if scope.task_id is not None:
+            attempts = await self._reader.attempts(scope.task_id)
+            return attempts if await self._in_scope(scope, scope.task_id, attempts) else []
+        if scope.owners or scope.run_id is not None:
+            return await self._guarded.of_scope(scope, limit)
+        return await self._reader.recent(limit, account=scope.account, site=scope.site)
 
-    async def _holds(self, task_id: str) -> bool:
-        """Whether a task is in scope. Who may see it is answered by the catalog alone; all others by the same two."""
-        known = await self._sources.rows(task_id)
-        if await self._in_scope(task_id, known):
+    async def _known(self, actions: Sequence[str], task_id: str) -> frozenset[str] | None:
+        """The attempts by which a task is known to be one that may be seen; None when it is not.
+
+        Of one that may be seen the catalog is often enough; all others take the same two questions.
+        """
+        self._bounds.check_time()
+        if self._bounds.open_for(task_id):
+            return frozenset()
+        attempts = await self._sources.rows(task_id)
+        if not await self._holds(actions, task_id, attempts):
+            known = {attempt.attempt: attempt for attempt in attempts}
+            for attempt in await self._sources.indexed_of(task_id):
+                learn(known, attempt)
+            attempts = list(known.values())
+            if not await self._holds(actions, task_id, attempts):
+                return None
+        return frozenset(attempt.attempt for attempt in attempts)
+
+    async def _stands(self, actions: Sequence[str], task_id: str) -> bool:
+        return await self._known(actions, task_id) is not None
+
+    async def _joined(self, actions: Sequence[str], task_id: str, name: str) -> frozenset[str]:
+        """The attempts of a task whose log another one has joined, with which it may be seen still.
+
+        :raises AccessError: when it may not.
+        """
+        if self._bounds.open_for(task_id):
+            return frozenset([name])
+        for _ in range(_LOOKS):
+            attempts = await self._reader.attempts(task_id)
+            names = frozenset(attempt.attempt for attempt in attempts)
+            if name in names and await self._holds(actions, task_id, attempts):
+                return names
+            await asyncio.sleep(_LOOK_SECONDS)  # the log may be ahead of what is known
+        raise AccessError(_ENDED)
+
+    async def _holds(self, actions: Sequence[str], task_id: str, attempts: Sequence[Attempt]) -> bool:
+        """Whether a task with these attempts lies in one of the scopes, and the rule allows all of this with it."""
+        if self._bounds.open_for(task_id):
             return True
-        return await self._in_scope(task_id, known + await self._sources.indexed_of(task_id))
+        scoped = [await self._in_scope(scope, task_id, attempts) for scope in self._bounds.scopes]
+        allowed = await self._bounds.allow(actions, task_id, attempts)
+        return any(scoped) and allowed
 
-    async def _in_scope(self, task_id: str, attempts: Sequence[Attempt]) -> bool:
-        run_ids = {attempt.run_id for attempt in attempts}
-        run_id = run_ids.pop() if len(run_ids) == 1 else task_id  # to ask for, whether there is one or not
-        for scope in self._seen:
-            holds = bool(attempts) and all(scope.holds(attempt.account, attempt.site) for attempt in attempts)
-            if scope.owners and await self._scoped.in_scope(scope, run_id) is None:
-                holds = False
-            if holds:
-                return True
-        return False
-
-
-class ScopedRuns(RunReader):
-    """Reads the runs that lie in one of some scopes."""
-
-    def __init__(self, runs: RunReader, seen: Sequence[Scope]) -> None:
-        super().__init__(runs._sources)
-        self._runs = runs
-        self._seen = seen
-
-    def within(self, account: str | None = None, site: str | None = None) -> RunReader:
-        return ScopedRuns(self._runs.within(account, site), self._seen)
-
-    async def recent(
-        self,
-        limit: int = 100,
-        *,
-        before: str | None = None,
-        account: str | None = None,
-        site: str | None = None,
-        fields: Mapping[str, str] = MappingProxyType({}),
-    ) -> list[RunView]:
-        known: dict[tuple[str, str, str], RunView] = {}
-        for scope in self._seen:
-            runs = self._runs.within(scope.account, scope.site)
-            for wanted in _wanted(scope, fields):
-                for run in await runs.recent(limit, before=before, account=account, site=site, fields=wanted):
-                    known[run.run_id, run.account, run.site] = run
-        return sorted(known.values(), key=lambda run: (run.started, run.run_id), reverse=True)[:limit]
-
-    async def get(self, run_id: str, *, fields: Mapping[str, str] = MappingProxyType({})) -> RunView | None:
-        found = await self._found(run_id, fields)
-        return None if found is None else found[0]
-
-    async def attempts(self, run_id: str) -> list[Attempt]:
-        found = await self._found(run_id)
-        return [] if found is None else await found[1].attempts(run_id)
-
-    async def stages(self, run_id: str) -> list[Stage]:
-        found = await self._found(run_id)
-        return [] if found is None else await found[1].stages(run_id)
-
-    async def in_scope(
-        self, scope: Scope, run_id: str, fields: Mapping[str, str] = MappingProxyType({})
-    ) -> RunView | None:
-        """The run with this id in one scope."""
-        runs = self._runs.within(scope.account, scope.site)
-        for wanted in _wanted(scope, fields):
-            view = await runs.get(run_id, fields=wanted)
-            if view is not None:
-                return view
-        return None
-
-    async def _found(
-        self, run_id: str, fields: Mapping[str, str] = MappingProxyType({})
-    ) -> tuple[RunView, RunReader] | None:
-        """A run, and the reader of what belongs to it."""
-        for scope in self._seen:
-            view = await self.in_scope(scope, run_id, fields)
-            if view is not None:
-                # Tasks and stages know no owner: what is an owner's is so by the run, which is of one account and site.
-                of_run = (view.account, view.site) if scope.owners else (scope.account, scope.site)
-                return view, self._runs.within(*of_run)
-        return None
+    async def _in_scope(self, scope: Scope, task_id: str, attempts: Sequence[Attempt]) -> bool:
+        holds = bool(attempts) and all(scope.holds(known.account, known.site, known.run_id) for known in attempts)
+        if scope.owners:
+            run_ids = {known.run_id for known in attempts}
+            run_id = run_ids.pop() if len(run_ids) == 1 else task_id  # to ask for, whether there is one or not
+            holds = await self._guarded.owned(run_id, scope) and holds
+        return scope.opens(task_id) or (holds and scope.task_id in (None, task_id))
 
 
-def _wanted(scope: Scope, fields: Mapping[str, str]) -> list[dict[str, str]]:
-    """The fields to ask for: those that were asked for, and one of the owner's if the scope has an owner."""
-    if not scope.owners:
-        return [dict(fields)]
-    owners = [owner for owner in sorted(scope.owners) if fields.get(OWNER, owner) == owner]
-    return [{**fields, OWNER: owner} for owner in owners]
+def _actions(action: str | None, *, follow: bool) -> tuple[str, ...]:
+    """What is asked of the rule: one who searches a log sees lines of it, too."""
+    reading = LIVE if follow else ARCHIVE
+    return (reading,) if action is None else (reading, SEARCH) if action == SEARCH else (action,)

@@ -30,6 +30,10 @@ class TokenError(LivelogError):
     """Raised when a token is not accepted; its text does not say what a better one would be."""
 
 
+class AccessError(LivelogError):
+    """Raised when a log that is being read may not be seen any longer."""
+
+
 class ArchiveError(LivelogError):
     """Raised when an archived log cannot be stored, or is damaged."""
 

@@ -41,7 +41,8 @@ class Scope:
     :param site: the `site`; site names are often only unique within an account: then give both.
     :param owner: the `user_id` that the run was begun with, such as ``request.user.pk``.
     :param task_id: exactly this task, also before anything is known of it.
-    :param run_id: exactly this run and its tasks.
+    :param run_id: exactly this run and its tasks. Any account may have a run with this id: of one that was begun with
+        an account or a site, give these, too; without them it is a run that was begun without.
     :raises ScopeError: when no condition is given, or one is empty: None, ``""``.
     """
 
@@ -70,14 +71,30 @@ class Scope:
         object.__setattr__(self, "task_id", None if task_id is _ABSENT else _text("task_id", task_id))
         object.__setattr__(self, "run_id", None if run_id is _ABSENT else _text("run_id", run_id))
 
-    def holds(self, account: str, site: str) -> bool:
-        """Whether something of this account and site is in it, as far as these tell."""
-        return self.account in (None, account) and self.site in (None, site)
+    @property
+    def place(self) -> tuple[str | None, str | None]:
+        """The account and the site that all in it has; None for any."""
+        return (self.account, self.site) if self.run_id is None else (self.account or "", self.site or "")
+
+    def opens(self, task_id: str) -> bool:
+        """Whether it holds a task by its id alone, whatever is known of that."""
+        conditions = (self.account, self.site, self.run_id)
+        return self.task_id in (None, task_id) and not self.owners and all(given is None for given in conditions)
+
+    def holds(self, account: str, site: str, run_id: str = "") -> bool:
+        """Whether something of this account, site and run is in it, as far as these tell."""
+        place = self.place
+        return place[0] in (None, account) and place[1] in (None, site) and self.run_id in (None, run_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Everything:
-    """What a viewer sees who may see all."""
+@dataclass(frozen=True, slots=True, init=False)
+class Everything(Scope):
+    """What a viewer sees who may see all: a scope without conditions, which no missing value can make."""
+
+    def __init__(self) -> None:
+        for name in ("account", "site", "task_id", "run_id"):
+            object.__setattr__(self, name, None)
+        object.__setattr__(self, "owners", frozenset())
 
 
 EVERYTHING = Everything()
@@ -103,6 +120,18 @@ class Viewer:
     seen: Seen = ()
     user: Any = None
     expires: float | None = None
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """The bounds of what the viewer may see, as scopes."""
+        return (self.seen,) if isinstance(self.seen, Everything) else self.seen
+
+    def over(self, now: float) -> bool:
+        """Whether that has ended.
+
+        :param now: seconds since 1970.
+        """
+        return self.expires is not None and now >= self.expires
 
 
 def seen(given: Any) -> Seen:

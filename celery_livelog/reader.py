@@ -1,6 +1,7 @@
-"""The one door to logs: archive segments first, then the live stream, by one cursor, without hole or double.
+"""Reads logs: archive segments first, then the live stream, by one cursor, without hole or double.
 
-Knows nothing of browsers, terminals or HTTP.
+Knows nothing of browsers, terminals or HTTP. This reader shows everything, so windows read by what `door.reader_for`
+makes of it for a viewer. The `action` is what that viewer does; only the door looks at it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any
 from celery_livelog.attempts import Attempt
 from celery_livelog.cursors import Cursor
 from celery_livelog.merge import Batch
+from celery_livelog.permissions import LIST
 from celery_livelog.reading import Reading
+from celery_livelog.rule import Rule
 from celery_livelog.run_reader import RunReader
 from celery_livelog.settings import Settings
 from celery_livelog.sources import Sources, learn
@@ -25,9 +28,11 @@ class Reader:
     All of it raises `StoreError` when Redis does not answer.
 
     :param app: the Celery app, if there is one; its workers are asked for archives that only they can read.
+    :raises SettingsError: when the site's rule, ``livelog_permission``, cannot be imported.
     """
 
     def __init__(self, settings: Settings, app: Any = None) -> None:
+        self.rule = Rule(settings.permission)
         self._sources = Sources(settings, app)
         #: Which runs there are, and what is known of them.
         self.runs = RunReader(self._sources)
@@ -45,7 +50,7 @@ class Reader:
         newest = sorted(known.values(), key=lambda attempt: attempt.started, reverse=True)[:limit]
         return await self._sources.judged(newest)
 
-    async def attempts(self, task_id: str) -> list[Attempt]:
+    async def attempts(self, task_id: str, *, action: str = LIST) -> list[Attempt]:
         """All attempts of a task in order of start; empty when nothing is known of it."""
         return await self._sources.attempts(task_id)
 
@@ -57,6 +62,8 @@ class Reader:
         tail: int | None = None,
         attempt: int | None = None,
         follow: bool = False,
+        action: str | None = None,
+        pulse: bool = False,
     ) -> AsyncGenerator[Batch, None]:
         """Give a task's records, each once, holes as gaps.
 
@@ -64,6 +71,8 @@ class Reader:
         :param tail: only the last so many records.
         :param attempt: only this attempt: 1, 2, 3 in order of start.
         :param follow: go on until the task's last attempt has ended; wait for a task that has not started.
+        :param action: DOWNLOAD or SEARCH; if not given, it is LIVE for one that follows, else ARCHIVE.
+        :param pulse: give an empty batch now and then while nothing comes, so that the caller can look elsewhere.
         """
         attempts = await self.attempts(task_id)
         reading = Reading(self._sources, task_id, attempts)
@@ -76,7 +85,7 @@ class Reader:
                 yield batch
         if follow:
             async for batch in reading.coming():
-                if batch.records and attempt in (None, batch.number):
+                if (batch.records and attempt in (None, batch.number)) or (pulse and not batch.records):
                     yield batch
             attempts = await self.attempts(task_id)
         for batch in reading.untold(attempts):
@@ -85,4 +94,5 @@ class Reader:
 
     async def close(self) -> None:
         """Let go of all connections."""
+        self.rule.close()
         await self._sources.close()

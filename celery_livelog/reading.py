@@ -111,7 +111,7 @@ class Reading:
             yield batch
 
     async def coming(self) -> AsyncIterator[Batch]:
-        """What comes, until the task's last attempt has ended."""
+        """What comes, until the task's last attempt has ended; an empty batch now and then while nothing comes."""
         hub = self._sources.hub
         if hub is None:
             return
@@ -122,6 +122,8 @@ class Reading:
                     yield batch
                 if entries:
                     patience = _Patience()
+                else:
+                    yield Batch("", 0, [])
                 if self._merge.over or (not entries and (await self._over() or await self._lost(patience))):
                     break
         if not self._merge.over:  # the end is known before its record was read: so is what came with it

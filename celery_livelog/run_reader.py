@@ -16,6 +16,7 @@ from msgspec.structs import asdict, replace
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.endings import LOST
+from celery_livelog.permissions import ARCHIVE, LIST
 from celery_livelog.records import Record
 from celery_livelog.run_tail import RunTail
 from celery_livelog.runs import RunEntry, RunView, Stage
@@ -71,19 +72,18 @@ class RunReader:
 
         :param fields: only one that was begun with these.
         """
-        if fields and not await self._entries(run_id, fields):
-            return None  # before anything is asked of its tasks, which may be another's
-        tasks = await self._tasks([run_id])  # first: what has a task is known as a run before
-        entries = await self._entries(run_id, fields)
-        if entries:
-            return _view(entries[0], tasks.get(_key(entries[0])))
-        if fields or not tasks:
-            return None
-        (_, account, site), found = next(iter(tasks.items()))
-        return _view(RunEntry(run_id=run_id, account=account, site=site, started=found.started), found)
+        found = await self._views(run_id, fields, judged=True)
+        return found[0] if found else None
 
-    async def attempts(self, run_id: str) -> list[Attempt]:
-        """All attempts of all tasks of a run, in order of start."""
+    async def known(self, run_id: str, *, fields: Mapping[str, str] = _ANY) -> list[RunView]:
+        """The runs with this id, as `get` gives one, the newest first; but Redis is not asked who is lost."""
+        return await self._views(run_id, fields, judged=False)
+
+    async def attempts(self, run_id: str, *, action: str = LIST) -> list[Attempt]:
+        """All attempts of all tasks of a run, in order of start.
+
+        :param action: what a viewer does with them; see `Reader`.
+        """
         attempts = await self._sources.ask(lambda catalog: catalog.attempts_of_run(run_id, *self._scopes))
         return await self._sources.judged(attempts)
 
@@ -101,16 +101,23 @@ class RunReader:
 
     async def tail(self, run_id: str, lines: int) -> list[tuple[Attempt, Record]]:
         """The newest records of all tasks of a run, in order of time, lines whole: what `lines` lines of text show."""
-        return await RunTail(self._sources, await self.attempts(run_id), lines).read()
+        return await RunTail(self._sources, await self.attempts(run_id, action=ARCHIVE), lines).read()
 
-    async def _entries(self, run_id: str, fields: Mapping[str, str]) -> list[RunEntry]:
-        return await self._sources.ask(lambda catalog: catalog.entries(run_id, *self._scopes, fields=fields))
+    async def _views(self, run_id: str, fields: Mapping[str, str], *, judged: bool) -> list[RunView]:
+        tasks = await self._tasks([run_id], judged=judged)  # first: what has a task is known as a run before
+        entries = await self._sources.ask(lambda catalog: catalog.entries(run_id, *self._scopes, fields=fields))
+        if entries:
+            return [_view(entry, tasks.get(_key(entry))) for entry in entries]
+        if fields or not tasks:
+            return []
+        (_, account, site), found = next(iter(tasks.items()))
+        return [_view(RunEntry(run_id=run_id, account=account, site=site, started=found.started), found)]
 
-    async def _tasks(self, run_ids: Sequence[str]) -> dict[tuple[str, str, str], _Tasks]:
+    async def _tasks(self, run_ids: Sequence[str], *, judged: bool = True) -> dict[tuple[str, str, str], _Tasks]:
         if not run_ids:
             return {}
         tallies = await self._sources.ask(lambda catalog: catalog.tallies(run_ids, *self._scopes))
-        lapsed = await self._sources.lapsed({tally.lease for tally in tallies if tally.lease})
+        lapsed = await self._sources.lapsed({tally.lease for tally in tallies if tally.lease}) if judged else set[str]()
         tasks: dict[tuple[str, str, str], _Tasks] = {}
         for tally in tallies:
             tasks.setdefault((tally.run_id, tally.account, tally.site), _Tasks()).add(tally, lapsed)

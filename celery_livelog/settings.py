@@ -54,10 +54,10 @@ class Settings:
     run_dir: tuple[str, ...] = _key((), checks.run_dirs)
     shared_run_dir: tuple[str, ...] = _key((), checks.run_dirs)
     timezone: str = _key("UTC", checks.zone)
+    permission: str | None = _key(None, checks.optional(checks.dotted_path))
+    secret_key: tuple[str, ...] = _key((), checks.keys, secret=True)
     # Known and checked, without effect in this version: see `without_effect`.
     retention: Any = _key(2_592_000, lambda value: value)
-    permission: str | None = _key(None, checks.optional(checks.text))
-    secret_key: tuple[str, ...] = _key((), checks.keys, secret=True)
     transport: str | None = _key(None, checks.optional(checks.text), secret=True)
     #: Whether `archive_url` was configured, which says that all who serve logs can read it.
     archive_shared: bool = False
@@ -123,7 +123,7 @@ class Settings:
 
 _ABSENT = object()
 #: Settings that guard something: going on without them would be worse than not starting.
-_PROTECTIVE = ("permission", "transport")
+_PROTECTIVE = ("transport",)
 #: Settings that an error message does not show as they are.
 _HIDDEN = ("livelog_secret_key", "livelog_transport")
 

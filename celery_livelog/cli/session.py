@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ import click
 
 from celery_livelog import environment
 from celery_livelog.cancel import cancel
+from celery_livelog.door import reader_for
 from celery_livelog.errors import LivelogError, hide_in_messages, without_secrets
+from celery_livelog.permissions import EVERYTHING, Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
 
@@ -61,13 +64,22 @@ def read_settings(context: Any) -> Settings:
 
 async def _with_reader(settings: Settings, app: Any, work: Callable[[Reader], Awaitable[int]]) -> int:
     reader = Reader(settings, app)
-    working = asyncio.ensure_future(work(reader))
+    viewer = Viewer(via="cli", name=_login_name(), seen=EVERYTHING)
+    working = asyncio.ensure_future(work(reader_for(reader, viewer)))
     try:
         await asyncio.wait([working])
         return working.result()
     finally:
         await cancel(working)
         await reader.close()
+
+
+def _login_name() -> str:
+    """Whose process it is, as the system knows; the environment could say anything."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in containers
+        return str(os.getuid())
 
 
 def _said(error: Exception) -> str:

@@ -10,6 +10,7 @@ import click
 from celery_livelog.attempts import Attempt
 from celery_livelog.cli.printing import Printer
 from celery_livelog.cursors import Cursor
+from celery_livelog.permissions import ARCHIVE, LIVE, SEARCH
 from celery_livelog.reader import Batch, Reader
 from celery_livelog.records import FINAL_STATES, End, Line, Record
 from celery_livelog.selection import Joiner, Selection, Tail
@@ -41,6 +42,8 @@ class Showing:
         self._joiner = Joiner() if whole_lines else None
         self._attempts = 0
         self._ends: dict[int, End] = {}
+        self._reading = LIVE if request.follow else ARCHIVE if selection.everything else SEARCH
+        self._action = self._reading if selection.everything else SEARCH
 
     async def run(self) -> int:
         """Print the log.
@@ -49,7 +52,7 @@ class Showing:
         :raises click.ClickException: when there is no such log.
         """
         request = self._request
-        attempts = await self._reader.attempts(request.task_id)
+        attempts = await self._reader.attempts(request.task_id, action=self._reading)
         self._check(attempts)
         self._attempts = len(attempts[: request.attempt])
         self._printer.several = len(attempts) > 1 and request.attempt is None
@@ -57,7 +60,9 @@ class Showing:
         if request.tail is not None:
             after = await self._print_tail(request.tail)
         if request.tail is None or (request.follow and not self._over):
-            log = self._reader.log(request.task_id, after=after, attempt=request.attempt, follow=request.follow)
+            log = self._reader.log(
+                request.task_id, after=after, attempt=request.attempt, follow=request.follow, action=self._action
+            )
             async for batch in log:
                 self._printer.print(batch.number, self._selected(batch))
                 if request.attempt is not None and self._over:
@@ -80,7 +85,8 @@ class Showing:
         # The reader counts the records of all attempts: whatever is selected may be further back. At least one
         # record is read, as it tells the place to go on from.
         enough = max(1, count) if self._selection.everything and request.attempt is None else None
-        async for batch in self._reader.log(request.task_id, attempt=request.attempt, tail=enough):
+        log = self._reader.log(request.task_id, attempt=request.attempt, tail=enough, action=self._action)
+        async for batch in log:
             for record in self._selected(batch):
                 tail.feed(batch.number, record)
             after = _place_after(batch) or after
@@ -115,7 +121,8 @@ class Showing:
         self._printer.close()
         if self._end is not None and self._end.final:
             return self._end.exit_code
-        attempts = (await self._reader.attempts(self._request.task_id))[: self._request.attempt]
+        known = await self._reader.attempts(self._request.task_id, action=self._reading)
+        attempts = known[: self._request.attempt]
         if not attempts or attempts[-1].running or attempts[-1].state not in FINAL_STATES:
             return 0
         last = attempts[-1]

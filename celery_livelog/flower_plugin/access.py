@@ -1,9 +1,12 @@
-"""Whether a Flower may show logs at all, from how it was started. Pure; who its users are is Flower's own matter."""
+"""Whether a Flower may show logs at all, from how it was started, and to whom. Pure; who logs in is Flower's matter."""
 
 from __future__ import annotations
 
+from base64 import b64decode
 from ipaddress import ip_address
 from typing import Any
+
+from celery_livelog.permissions import EVERYTHING, Viewer
 
 CLOSED = (
     "Task logs are closed in a Flower without authentication: start it with --basic_auth or --auth, "
@@ -23,6 +26,21 @@ def is_open(options: Any, host: str, unauthenticated: bool) -> bool:
     if unauthenticated or options.auth or options.basic_auth:
         return True
     return bool(options.unix_socket) or (_is_loopback(options.address or "") and _is_loopback(host))
+
+
+def viewer_of(user: Any, request: Any, basic_auth: Any) -> Viewer:
+    """Who asks a Flower.
+
+    :param user: whom Flower has let in: the address of who has logged in by OAuth, else True; None for nobody yet.
+    :param basic_auth: Flower's option; where it is set, the password that came with the request was checked.
+    """
+    name = user if isinstance(user, str) else _basic_name(request.headers) if basic_auth else ""
+    return Viewer(via="flower", name=name, address=request.remote_ip or "", seen=EVERYTHING if user else (), user=user)
+
+
+def _basic_name(headers: Any) -> str:
+    _, credentials = headers["Authorization"].split()
+    return b64decode(credentials).decode().partition(":")[0]
 
 
 def _is_loopback(name: str) -> bool:

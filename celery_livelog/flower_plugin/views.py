@@ -9,10 +9,10 @@ from typing import Any
 from flower.views import BaseHandler
 from tornado import web
 
-from celery_livelog.errors import SettingsError, hide_in_messages
-from celery_livelog.flower_plugin.access import CLOSED, is_open
+from celery_livelog.errors import SettingsError, complain, hide_in_messages
+from celery_livelog.flower_plugin.access import CLOSED, is_open, viewer_of
 from celery_livelog.flower_plugin.tab import shown
-from celery_livelog.permissions import EVERYTHING, Viewer
+from celery_livelog.permissions import Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
 from celery_livelog.web.api import DownloadApi, LogApi, Refused, TaskApi, TasksApi
@@ -24,6 +24,8 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 class Gate(BaseHandler):  # type: ignore[misc]  # Flower has no types
     """What every handler here does before it answers: the switch, Flower's access rules, headers that keep logs in."""
+
+    viewer: Viewer | None = None
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -37,10 +39,12 @@ class Gate(BaseHandler):  # type: ignore[misc]  # Flower has no types
         try:
             settings = _settings_of(self.application)
         except SettingsError as error:
+            complain("live logs cannot be shown", error)
             raise Refused(503, str(error)) from None
         if not is_open(self.application.options, self.request.host_name, settings.flower_unauthenticated):
             raise Refused(403, CLOSED)
         self.check_user()
+        self.viewer = viewer_of(self.current_user, self.request, self.application.options.basic_auth)
         return None
 
     def check_user(self) -> None:
@@ -130,9 +134,6 @@ class RunLogs(RunLogsApi, Gate):
 
 class Socket(ViewerSocket, Gate):
     """``/ws``"""
-
-    def viewer(self) -> Viewer:
-        return Viewer(via="flower", address=self.request.remote_ip or "", seen=EVERYTHING)
 
 
 class Static(web.StaticFileHandler):

@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.errors import AccessError
+from celery_livelog.permissions import ARCHIVE, DOWNLOAD, LIST
 from celery_livelog.reader import Reader
 from celery_livelog.run_answers import LINES, MOST_RUNS, RUNS, run_description, run_log
 from celery_livelog.web.log_answer import Answer
@@ -78,9 +80,12 @@ async def log(reader: Reader, task_id: str, query: LogQuery) -> Whole | Streamed
     """
     content_type = _JSON_LINES if query.format == "ndjson" else _TEXT
     if query.wait:
-        body, ended = await Answer(reader, task_id, query, []).news()
+        try:
+            body, ended = await Answer(reader, task_id, query, []).news()
+        except AccessError:
+            raise Refusal(404, "not found") from None
         return Whole(content_type, body, {"Livelog-Ended": "1" if ended else "0"})
-    known = [] if query.follow and not query.lines else await _attempts(reader, task_id)
+    known = [] if query.follow and not query.lines else await _attempts(reader, task_id, query.action or ARCHIVE)
     if query.attempt and known and query.attempt > len(known):
         raise Refusal(404, "not found")
     return Streamed(content_type, Answer(reader, task_id, query, known).pieces())
@@ -91,9 +96,9 @@ async def download(reader: Reader, task_id: str) -> Streamed:
 
     :raises Refusal: 404 as for `task`.
     """
-    known = await _attempts(reader, task_id)
+    known = await _attempts(reader, task_id, DOWNLOAD)
     headers = {"Content-Disposition": f'attachment; filename="{file_name(task_id)}.log"'}
-    return Streamed(_TEXT, Answer(reader, task_id, LogQuery(), known).pieces(), headers)
+    return Streamed(_TEXT, Answer(reader, task_id, LogQuery(action=DOWNLOAD), known).pieces(), headers)
 
 
 async def runs(reader: Reader, arguments: Mapping[str, str]) -> dict[str, Any]:
@@ -162,8 +167,8 @@ def file_name(identity: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", identity)[:100].strip("._") or "task"
 
 
-async def _attempts(reader: Reader, task_id: str) -> list[Attempt]:
-    attempts = await reader.attempts(task_id)
+async def _attempts(reader: Reader, task_id: str, action: str = LIST) -> list[Attempt]:
+    attempts = await reader.attempts(task_id, action=action)
     if not attempts:
         raise Refusal(404, "not found")
     return attempts

@@ -1,7 +1,7 @@
 """The HTTP API over a reader, as Tornado handlers without a server of their own.
 
 Whoever serves them puts the reader into the application's settings as ``livelog_reader``, and mixes in a ``prepare()``
-that decides who may ask.
+that says who asks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 from celery_livelog.cancel import cancel
+from celery_livelog.door import reader_for
 from celery_livelog.errors import StoreError, complain
+from celery_livelog.permissions import Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.web import answers
 from celery_livelog.web.answers import Refusal, Streamed, Whole
@@ -34,10 +36,13 @@ class Refused(HTTPError):
 class ApiHandler(RequestHandler):
     """What all handlers of the API share: where they read, and errors as JSON."""
 
+    #: Who asks, as whoever serves this knows it; None for somebody who sees nothing.
+    viewer: Viewer | None = None
+
     @property
     def reader(self) -> Reader:
-        """The one reader of this server."""
-        return cast(Reader, self.settings["livelog_reader"])
+        """A reader of what the viewer may see."""
+        return reader_for(cast(Reader, self.settings["livelog_reader"]), self.viewer or Viewer(via=""))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         if status_code == HTTPStatus.UNAUTHORIZED:

@@ -93,7 +93,9 @@ class Answer:
         if query.lines:
             attempt = attempt or len(self._known)
             after = Cursor(self._known[attempt - 1].attempt, query.lines[0] - 1)
-        return self._reader.log(self._task_id, after=after, tail=query.tail, attempt=attempt, follow=query.follow)
+        return self._reader.log(
+            self._task_id, after=after, tail=query.tail, attempt=attempt, follow=query.follow, action=query.action
+        )
 
     def _piece(self, batch: Batch) -> bytes:
         records = [record for record in batch.records if self._query.takes(batch.number, record)]

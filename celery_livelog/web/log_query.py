@@ -9,6 +9,7 @@ from typing import Any
 
 from celery_livelog.cursors import Cursor
 from celery_livelog.errors import CursorError
+from celery_livelog.permissions import SEARCH
 from celery_livelog.records import Gap, Partial, Record
 from celery_livelog.selection import LEVELS, Selection
 
@@ -35,6 +36,8 @@ class LogQuery:
     follow: bool = False
     wait: float = 0.0
     selection: Selection = field(default_factory=Selection)
+    #: What the viewer does beside reading.
+    action: str | None = None
 
     @classmethod
     def parse(cls, arguments: Mapping[str, str]) -> LogQuery:
@@ -53,7 +56,7 @@ class LogQuery:
                 place[key] = read(text)
             except (ValueError, CursorError):
                 raise ValueError(f"{name} is {text[:60]!r}; expected {expected}") from None
-        return cls(**given, selection=Selection(**conditions))
+        return cls(**given, selection=Selection(**conditions), action=SEARCH if conditions else None)
 
     def takes(self, number: int, record: Record) -> bool:
         """Whether a record of attempt `number` belongs to the answer. What is not finished never does."""

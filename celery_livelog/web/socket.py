@@ -62,14 +62,13 @@ class SessionSocket(WebSocketHandler):
 class ViewerSocket(SessionSocket):
     """A viewer whom the server around it knows; Tornado's check that the page is of the same origin stays in force."""
 
+    #: Who it is, as whoever serves this knows it; None for nobody.
+    viewer: Viewer | None = None
+
     @property
     def max_message_size(self) -> int:
         """Bytes that a viewer may send at once; what it has to say is short."""
         return 64 * 1024
 
-    def viewer(self) -> Viewer | None:
-        """Who it is, as whoever serves this knows it."""
-        return None
-
     async def session(self) -> Session:
-        return ViewerSession(self.settings["livelog_reader"], self.deliver, self.close, viewer=self.viewer())
+        return ViewerSession(self.settings["livelog_reader"], self.deliver, self.close, viewer=self.viewer)

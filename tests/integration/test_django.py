@@ -16,7 +16,8 @@ from django.urls import get_resolver
 
 from celery_livelog import run
 from celery_livelog.contrib.django.flights import Flights
-from celery_livelog.door import ScopedReader, ScopedRuns
+from celery_livelog.door import GuardedReader
+from celery_livelog.guarded_runs import GuardedRuns
 from celery_livelog.reader import Reader
 from celery_livelog.run_reader import RunReader
 from celery_livelog.stores.archive import Archive
@@ -114,11 +115,11 @@ def test_every_route_goes_through_the_door() -> None:
         assert pattern.name == "static" or pattern.callback.livelog_guarded
 
 
-def test_every_question_goes_through_the_scope() -> None:
-    """A reader of a scope inherits no question that does not know the scope."""
-    inherited = {name for name in dir(Reader) if not name.startswith("_")} - set(vars(ScopedReader))
+def test_every_question_goes_through_the_door() -> None:
+    """The reader of a viewer inherits no question that does not know the viewer's bounds."""
+    inherited = {name for name in dir(Reader) if not name.startswith("_")} - set(vars(GuardedReader))
     assert inherited == set()
-    inherited = {name for name in dir(RunReader) if not name.startswith("_")} - set(vars(ScopedRuns))
+    inherited = {name for name in dir(RunReader) if not name.startswith("_")} - set(vars(GuardedRuns))
     assert inherited == {"tail"}  # by the attempts that it is given
 
 

@@ -14,8 +14,10 @@ from click.testing import CliRunner, Result
 from celery_livelog.attempts import Attempt
 from celery_livelog.cli import livelog
 from celery_livelog.cursors import Cursor
+from celery_livelog.permissions import LIST
 from celery_livelog.reader import Batch
 from celery_livelog.records import End, Gap, Line, Partial, Record, StageStart
+from celery_livelog.rule import Rule
 
 AT = "2026-01-02T03:04:05.000006+00:00"
 FIRST, SECOND = "a" * 16, "b" * 16
@@ -40,6 +42,8 @@ def attempt(name: str, state: str = "STARTED", **fields: Any) -> Attempt:
 class ScriptedReader:
     """Gives the batches of `now`, and to those who follow those of `later`, too."""
 
+    rule = Rule(None)
+
     def __init__(
         self, now: Sequence[Batch], later: Sequence[Batch] = (), attempts: Sequence[Attempt] | None = None
     ) -> None:
@@ -49,7 +53,7 @@ class ScriptedReader:
         self.closed = False
         self.error: BaseException | None = None
 
-    async def attempts(self, task_id: str) -> list[Attempt]:
+    async def attempts(self, task_id: str, *, action: str = LIST) -> list[Attempt]:
         return [known for known in self.known if known.task_id == task_id]
 
     async def log(
@@ -60,6 +64,7 @@ class ScriptedReader:
         tail: int | None = None,
         attempt: int | None = None,
         follow: bool = False,
+        action: str | None = None,
     ) -> AsyncIterator[Batch]:
         seen = after is None
         left = _before_last(self.now, tail)

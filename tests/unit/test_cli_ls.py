@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from celery_livelog.attempts import Attempt
 from celery_livelog.cli import livelog
 from celery_livelog.cli.ls import coloured, plain, tasks
+from celery_livelog.rule import Rule
 
 NOW = datetime(2026, 1, 2, 3, 10, tzinfo=timezone.utc)
 
@@ -42,6 +43,8 @@ RECENT = [
 
 class ScriptedReader:
     """Knows `attempts`, newest first."""
+
+    rule = Rule(None)
 
     def __init__(self, attempts: Sequence[Attempt]) -> None:
         self.known = attempts

@@ -14,10 +14,13 @@ import pytest
 from celery_livelog.cli.session import run
 from celery_livelog.errors import LivelogError
 from celery_livelog.reader import Reader
+from celery_livelog.rule import Rule
 
 
 class IdleReader:
     """Has nothing to read."""
+
+    rule = Rule(None)
 
     async def close(self) -> None:
         pass

@@ -19,6 +19,7 @@ from celery_livelog.merge import Batch
 from celery_livelog.permissions import EVERYTHING, Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.records import End, Line, Partial, Record
+from celery_livelog.rule import Rule
 from celery_livelog.viewer import ViewerSession
 from celery_livelog.viewer_messages import PROTOCOL
 
@@ -35,7 +36,11 @@ def lines(first: int, last: int, size: int = 10) -> list[Record]:
 class Logs:
     """The one method of a reader that a session uses; a test says what a task's log gives, and when."""
 
+    rule = Rule(None)
+    _sources = None
+
     def __init__(self) -> None:
+        self.runs = self  # which nobody asks
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.closed: list[str] = []
         self._batches: dict[str, asyncio.Queue[Batch | Exception | None]] = {}
