@@ -6,13 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from celery_livelog.issuing import token
     from celery_livelog.iteration import progress
     from celery_livelog.masking import mask
     from celery_livelog.run_context import run
     from celery_livelog.signals import install
     from celery_livelog.stages import stage, trace
 
-__all__ = ["install", "mask", "progress", "run", "stage", "trace"]
+__all__ = ["install", "mask", "progress", "run", "stage", "token", "trace"]
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -21,6 +22,7 @@ _HOMES = {
     "progress": "iteration",
     "run": "run_context",
     "stage": "stages",
+    "token": "issuing",
     "trace": "stages",
 }
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     "relay": "celery_livelog.cli.relay:relay",
     "recover": "celery_livelog.cli.recover:recover",
     "runs": "celery_livelog.cli.runs:runs",
+    "token": "celery_livelog.cli.token:token",
     "verify": "celery_livelog.cli.verify:verify",
 }
 _HOOKS = ("celery_livelog.signals:connect", "celery_livelog.flower_plugin:hook")
