@@ -124,7 +124,7 @@ class Streaming(ApiHandler):
         for name, value in {**answer.headers, "Content-Type": answer.content_type}.items():
             self.set_header(name, value)
         if isinstance(answer, Whole):
-            await self.finish(answer.body)
+            await self.finish(answer.body or None)  # some answers must not even have an empty one
             return
         begun = False
         try:

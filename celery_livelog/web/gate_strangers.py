@@ -47,13 +47,15 @@ def users(viewer_of: Callable[[Any], Any]) -> Strangers:
     """
 
     async def user(request: Request) -> Viewer | None:
+        found = viewer_of(request.context)
+        viewer = await found if inspect.isawaitable(found) else found
+        if viewer is None:
+            return None
+        if not isinstance(viewer, Viewer):
+            raise TypeError(f"viewer_of has given {type(viewer).__name__}; expected a Viewer or None")
         if request.socket and "origin" not in request.headers and "authorization" not in request.headers:
             # A browser always says which page has opened a WebSocket; a cookie alone does not say who did.
             raise Refusal(403, "a WebSocket without Origin; expected one that a page has opened, or a token")
-        found = viewer_of(request.context)
-        viewer = await found if inspect.isawaitable(found) else found
-        if viewer is not None and not isinstance(viewer, Viewer):
-            raise TypeError(f"viewer_of has given {type(viewer).__name__}; expected a Viewer or None")
         return viewer
 
     return user

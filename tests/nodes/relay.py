@@ -34,3 +34,19 @@ class Relay(LocalProcess):
         super().start()
         self.wait_for_output("listening on ")
         self.url = re.findall(r"listening on (\S+)/ ", self.output())[-1]
+
+
+class AsgiSite(LocalProcess):
+    """A site of the tests under uvicorn, with the logs mounted at `url`."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, str], name: str = "asgi") -> None:
+        command = [sys.executable, "-m", "uvicorn", "tests.integration.asgi_site:application", "--port", "0"]
+        command += ["--app-dir", str(Path(__file__).parents[2])]
+        super().__init__(name, command, directory, settings)
+        self.url = ""
+
+    def start(self) -> None:
+        """Run the site and wait until it listens."""
+        super().start()
+        self.wait_for_output("running on ")
+        self.url = re.findall(r"running on (\S+)", self.output())[-1] + "/sites/logs"
