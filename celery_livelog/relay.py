@@ -21,6 +21,7 @@ from celery_livelog.web.gate_addresses import Networks, Proxies, is_loopback
 from celery_livelog.web.gate_caps import Limits
 from celery_livelog.web.gate_origins import Origins
 from celery_livelog.web.gate_strangers import Strangers, nobody, visitors
+from celery_livelog.web.metrics import Metrics
 from celery_livelog.web.server import Server
 from celery_livelog.web.site import Site
 
@@ -81,12 +82,13 @@ async def serve(settings: Settings, options: Options, say: Callable[[str], Any])
     :raises LivelogError: when it cannot be started.
     """
     gate, told = gate_of(settings, options)
-    Networks(options.metrics)
+    may_measure = Networks(options.metrics)
     tls = _tls(options)
     reader = Reader(settings)
     try:
         await reader.recent(1)
         site = Site(settings, reader, gate, options.limits)
+        site.open["/metrics"] = Metrics(site.counts, may_measure).answer
         server = Server(site, options.root)
         port = server.listen(options.address, options.port, tls)
         stopped = _stop_on_signals()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
+import os
 import resource
 from dataclasses import replace
 from typing import Any
@@ -14,10 +16,11 @@ from celery_livelog.cli.session import settings_of
 from celery_livelog.errors import SettingsError, report
 from celery_livelog.settings import Settings, enabled
 
+_VARIABLES = "LIVELOG_RELAY"
 _LIMIT = click.IntRange(min=1)
 
 
-@click.command(context_settings={"auto_envvar_prefix": "LIVELOG_RELAY", "show_default": True})
+@click.command(context_settings={"auto_envvar_prefix": _VARIABLES, "show_default": True})
 @click.option("--address", default="127.0.0.1", metavar="A", help="Listen on this address; '' for all.")
 @click.option("--port", default=5556, type=click.IntRange(0, 65535), help="Listen on this port; 0 for any free one.")
 @click.option("--url-prefix", default="", metavar="P", help="Serve everything below /P.")
@@ -38,6 +41,7 @@ def relay(context: Any, /, redis_url: str | None, **given: Any) -> None:
     Each option has an environment variable: LIVELOG_RELAY_PORT is --port.
     """
     with settings_of(context) as settings:
+        _check_variables()
         if context.app is not None and not enabled(context.app.conf):
             raise SettingsError(f"livelog is off in the app {context.app.main}: set app.conf.livelog = True")
         serve(_with_redis(settings, redis_url), **given)
@@ -57,6 +61,18 @@ def serve(settings: Settings, **given: Any) -> None:
     )
     _have_descriptors()
     asyncio.run(server.serve(settings, server.Options(limits=limits, **given), report))
+
+
+def _check_variables() -> None:
+    """Refuse what looks like the variable of an option and is none.
+
+    :raises SettingsError: naming the nearest one.
+    """
+    known = [f"{_VARIABLES}_{(option.name or '').upper()}" for option in relay.params]
+    for name in os.environ:
+        if name.startswith(f"{_VARIABLES}_") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise SettingsError(f"{name} is no option of the relay; did you mean {near}?")
 
 
 def _with_redis(settings: Settings, redis_url: str | None) -> Settings:

@@ -35,6 +35,13 @@ def visitors(via: str, origins: Origins, *, ruled: bool) -> Strangers:
                 f"this server is not known as {name[:200]!r}: call it by its address or as localhost, or allow the "
                 "origin of its pages",
             )
+        if not ruled and "x-forwarded-for" in request.headers:
+            # Whoever is behind a proxy on this machine need not be on this machine.
+            raise Refusal(
+                403,
+                "everyone on its own machine sees everything here, and nobody through a proxy: set livelog_secret_key "
+                "or livelog_permission",
+            )
         return Viewer(via=via, address=request.address, seen=EVERYTHING)
 
     return visitor

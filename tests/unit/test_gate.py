@@ -114,6 +114,18 @@ def test_visitors_use_a_name_that_the_server_knows(host: str, ruled: bool, let_i
         viewer(gate, request)
 
 
+@pytest.mark.parametrize("ruled", [True, False])
+def test_visitors_through_a_proxy(ruled: bool) -> None:
+    """A server that is open to its own machine is not open to those for whom a proxy on it asks."""
+    gate = Gate(tokens=Tokens([]), strangers=visitors("relay", Origins(), ruled=ruled))
+    request = asked(headers={"x-forwarded-for": "192.0.2.1"})
+    if ruled:
+        assert viewer(gate, request) is not None
+        return
+    with pytest.raises(Refusal, match="nobody through a proxy"):
+        viewer(gate, request)
+
+
 def _none(scope: Any) -> None:
     return None
 
