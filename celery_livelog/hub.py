@@ -1,64 +1,29 @@
 """One Redis read for all tasks that somebody watches, however many watch.
 
 A viewer is a place in the stream, not a queue: one that falls behind what the hub remembers reads on from its place by
-itself, and never slows the others.
+itself, and never slows the others. Where many watch, the hub gathers what comes for a moment: each of them costs the
+same whether it is given one record or some.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
-from itertools import takewhile
+from collections.abc import AsyncGenerator
 
 from celery_livelog.cancel import cancel
+from celery_livelog.channel import Channel
 from celery_livelog.errors import complain
-from celery_livelog.records import Record
+from celery_livelog.pages import Pages
+from celery_livelog.portions import NOTHING, Entry, Portion
 from celery_livelog.stores.stream import RedisError
 from celery_livelog.stores.stream_reader import StreamReader
 
-Entry = tuple[str, str, Record]
-
-#: Entries of a task that the hub remembers for its viewers.
-_REMEMBERED = 2000
 _READ = 500
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 #: Seconds after which a viewer that waits is told that there is nothing new.
 _QUIET_SECONDS = 2.0
-
-
-class _Channel:
-    """What the hub remembers of a task: all entries after `start`, up to `last`."""
-
-    def __init__(self, entry_id: str) -> None:
-        self.start = self.last = entry_id
-        self.viewers = 0
-        self._entries: deque[Entry] = deque()
-        self._news = asyncio.Event()
-
-    def add(self, entries: list[Entry]) -> None:
-        """Remember new entries and wake the viewers."""
-        self._entries.extend(entries)
-        self.last = entries[-1][0]
-        while len(self._entries) > _REMEMBERED:
-            self.start = self._entries.popleft()[0]
-        self._news.set()
-        self._news = asyncio.Event()
-
-    def after(self, entry_id: str) -> list[Entry] | None:
-        """The entries after an id; None when they are not all remembered."""
-        if _order(entry_id) < _order(self.start):
-            return None
-        place = _order(entry_id)
-        newer = takewhile(lambda entry: _order(entry[0]) > place, reversed(self._entries))
-        return list(newer)[::-1]
-
-    async def news(self) -> None:
-        """Wait for new entries, `_QUIET_SECONDS` at most."""
-        try:
-            await asyncio.wait_for(self._news.wait(), _QUIET_SECONDS)
-        except asyncio.TimeoutError:
-            pass
+#: Seconds for which entries are gathered: so many for each viewer, and at most.
+_GATHER_EACH, _GATHER = 0.0001, 0.1
 
 
 class Hub:
@@ -66,54 +31,72 @@ class Hub:
 
     def __init__(self, stream: StreamReader) -> None:
         self._stream = stream
-        self._channels: dict[str, _Channel] = {}
+        #: What is already there.
+        self.pages = Pages(stream)
+        self._channels: dict[str, Channel] = {}
         self._loop: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[dict[str, list[Entry]]] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def follow(self, task_id: str, entry_id: str) -> AsyncIterator[list[Entry]]:
+    async def follow(self, task_id: str, entry_id: str) -> AsyncGenerator[Portion, None]:
         """Give what comes after an entry id, for ever; nothing now and then, so that the caller can look elsewhere."""
         channel = self._join(task_id, entry_id)
         try:
             while True:
-                entries = channel.after(entry_id)
-                if entries is None:
-                    entries = await self._read_on(task_id, entry_id)
-                if entries:
-                    entry_id = entries[-1][0]
-                    yield entries
-                else:
-                    await channel.news()
-                    yield []
+                found = channel.after(entry_id)
+                if found is None:
+                    found = await self._read_on(task_id, entry_id)
+                    entry_id = entry_id if found else channel.start  # what was between is gone
+                elif not found and not await channel.news():
+                    yield NOTHING
+                for portion in found:
+                    entry_id = portion.last
+                    yield portion
         finally:
             self._leave(task_id, channel)
 
     async def close(self) -> None:
         """Stop reading."""
+        await self.pages.close()
         await cancel(*(task for task in (self._loop, self._reading) if task is not None))
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def _join(self, task_id: str, entry_id: str) -> _Channel:
+    def _join(self, task_id: str, entry_id: str) -> Channel:
         channel = self._channels.get(task_id)
         if channel is None:
-            channel = self._channels[task_id] = _Channel(entry_id)
+            channel = self._channels[task_id] = Channel(entry_id)
             if self._reading is not None:
                 self._reading.cancel()  # to read on with one more task
         channel.viewers += 1
         if self._loop is None or self._loop.done():
             self._loop = asyncio.create_task(self._run())
+            self._tick_later()
         return channel
 
-    def _leave(self, task_id: str, channel: _Channel) -> None:
+    def _leave(self, task_id: str, channel: Channel) -> None:
         channel.viewers -= 1
         if not channel.viewers and self._channels.get(task_id) is channel:
             del self._channels[task_id]
 
-    async def _read_on(self, task_id: str, entry_id: str) -> list[Entry]:
-        try:
-            return await self._stream.after(task_id, entry_id, _READ)
-        except RedisError as error:
-            complain("Redis does not answer", error)
-            await asyncio.sleep(_FIRST_PAUSE)
-            return []
+    def _tick_later(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(_QUIET_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        for channel in self._channels.values():
+            channel.tick()
+        if self._channels:
+            self._tick_later()
+
+    async def _read_on(self, task_id: str, entry_id: str) -> list[Portion]:
+        while True:
+            try:
+                return await self.pages.after(task_id, entry_id)
+            except RedisError as error:
+                complain("Redis does not answer", error)
+                await asyncio.sleep(_FIRST_PAUSE)
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
@@ -130,12 +113,21 @@ class Hub:
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
             pause = _FIRST_PAUSE
-            for task_id, entries in self._reading.result().items():
-                if entries and task_id in self._channels:
-                    self._channels[task_id].add(entries)
+            await self._gather(self._tell(self._reading.result()))
 
+    def _tell(self, news: dict[str, list[Entry]]) -> int:
+        """Pass on what was read; give the number of viewers that it is for, or 0 when more waits to be read."""
+        viewers, more = 0, False
+        for task_id, entries in news.items():
+            channel = self._channels.get(task_id)
+            if entries and channel is not None:
+                channel.add(entries)
+                viewers += channel.viewers
+                more = more or len(entries) == _READ
+        return 0 if more else viewers
 
-def _order(entry_id: str) -> tuple[int, int]:
-    """A Redis entry id as numbers that compare."""
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds or 0), int(sequence or 0)
+    async def _gather(self, viewers: int) -> None:
+        """Let more come before the next read, where many watch."""
+        wait = min(viewers * _GATHER_EACH, _GATHER)
+        if wait >= 0.001:
+            await asyncio.sleep(wait)

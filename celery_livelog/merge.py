@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from celery_livelog.records import End, Gap, Line, Partial, Record
 
 
 @dataclass
 class Batch:
-    """Records of one attempt, in order. `number` counts the task's attempts from 1 in order of start."""
+    """Records of one attempt, in order. `number` counts the task's attempts from 1 in order of start.
+
+    `kept` is what a window makes of it, for all whom the same batch is given to.
+    """
 
     attempt: str
     number: int
     records: list[Record]
+    kept: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass

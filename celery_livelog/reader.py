@@ -77,7 +77,9 @@ class Reader:
         attempts = await self.attempts(task_id)
         reading = Reading(self._sources, task_id, attempts)
         if after is not None:
-            await reading.start_after(after)
+            # Of one that only the stream knows it is not known whether it runs.
+            running = {known.attempt for known in attempts if known.running and known.started}
+            await reading.start_after(after, running)
         elif tail is not None:
             await reading.start_before_end(tail, attempt, partials=follow)
         async for batch in reading.present(partials=follow):

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from itertools import groupby
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
+from contextlib import aclosing
 from time import monotonic, time_ns
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.cursors import Cursor
 from celery_livelog.endings import LOST
 from celery_livelog.far_away import FarAway
-from celery_livelog.hub import Entry
+from celery_livelog.hub import Hub
 from celery_livelog.merge import Batch, Merge
+from celery_livelog.portions import Entry, Stretch
 from celery_livelog.records import FINAL_STATES, End, Gap, Line, Partial, decode, utc
 from celery_livelog.sources import NEWEST, Sources, numbered
 from celery_livelog.stores.archive import Manifest
 
-_READ = 1000
 #: Seconds between two questions whether the worker of a quiet task is lost: leases are renewed more often than that.
 _LOST_SECONDS = 15.0
 
@@ -52,16 +52,25 @@ class Reading:
         for attempt in attempts:
             self._merge.of(attempt.attempt)
 
-    async def start_after(self, cursor: Cursor) -> None:
-        """Start behind a cursor: attempts before its own are over, those after it are read from their start."""
-        if cursor.attempt not in self._merge.attempts:
+    async def start_after(self, cursor: Cursor, running: Collection[str]) -> None:
+        """Start behind a cursor.
+
+        Attempts that it does not name are over if they started before one that it does, and are read from their start
+        if they started later, or are still `running`.
+        """
+        places = cursor.places
+        named = [name for name in self._merge.attempts if name in places]
+        if not named:
             return
-        extents = await self._extents()
+        entries, archived, extents = await self._extents(NEWEST)
+        before = True
         for name, progress in self._merge.attempts.items():
-            if name == cursor.attempt:
-                progress.n = cursor.n
-                return
-            progress.n = extents.get(name, 0) or self._far.pass_over(name)
+            if name in places:
+                progress.n = places[name]
+                before = name != named[-1]
+            elif before and name not in running:
+                progress.n = extents.get(name, 0) or self._far.pass_over(name)
+        self._skip(entries, NEWEST, archived, extents, partials=True)
 
     async def start_before_end(self, tail: int, attempt: int | None, *, partials: bool = True) -> None:
         """Start so that the last `tail` records, of all attempts or one, are read; ends of attempts are not counted.
@@ -69,9 +78,7 @@ class Reading:
         :param partials: whether unfinished lines count, which may stand anywhere in the stream.
         """
         count = NEWEST + 2 * tail
-        entries = await self._sources.last_entries(self._task_id, count)
-        archived = await self._archived_extents()
-        extents = archived | numbered(entries)
+        entries, archived, extents = await self._extents(count)
         far = await self._far.extents(extents)
         extents |= far
         ended = await self._ended() | far.keys()
@@ -83,8 +90,7 @@ class Reading:
             countable = max(0, size - (name in ended))
             progress.n = max(0, countable - tail) if tail else size
             tail = max(0, tail - countable)
-        if not partials and len(entries) == count and self._suffice(entries[1:], archived, extents):
-            self._last_id = entries[0][0]
+        self._skip(entries, count, archived, extents, partials=partials)
 
     async def present(self, *, partials: bool) -> AsyncIterator[Batch]:
         """All that is there now, attempt after attempt: a second one may start before the first has ended."""
@@ -94,18 +100,16 @@ class Reading:
         first, *others = list(self._merge.attempts) or [""]
         async for batch in self._archived(manifests.get(first)):
             yield batch
-        waiting: dict[str, list[Entry]] = {name: [] for name in others}
-        while entries := await self._sources.entries(self._task_id, self._last_id, _READ):
-            self._last_id = entries[-1][0]
-            first = first or entries[0][1]
-            for entry in entries:
-                waiting.setdefault(entry[1], []).append(entry)
-            async for batch in self._merged(waiting.pop(first, []), partials=partials):
-                yield batch
-        for name, entries in waiting.items():
-            async for batch in self._archived(manifests.get(name)):
-                yield batch
-            async for batch in self._merged(entries, partials=partials):
+        waiting: dict[str, list[Stretch]] = {name: [] for name in others}
+        async for stretch in self._in_stream():
+            first = first or stretch.attempt
+            if stretch.attempt == first:
+                async for batch in self._accepted(stretch, partials=partials):
+                    yield batch
+            else:
+                waiting.setdefault(stretch.attempt, []).append(stretch)
+        for name, stretches in waiting.items():
+            async for batch in self._whole(manifests.get(name), stretches, partials=partials):
                 yield batch
         async for batch in self._far.rest():
             yield batch
@@ -116,16 +120,9 @@ class Reading:
         if hub is None:
             return
         if not await self._over():
-            patience = _Patience()
-            async for entries in hub.follow(self._task_id, self._last_id):
-                async for batch in self._merged(entries, partials=True):
+            async with aclosing(self._followed(hub)) as followed:
+                async for batch in followed:
                     yield batch
-                if entries:
-                    patience = _Patience()
-                else:
-                    yield Batch("", 0, [])
-                if self._merge.over or (not entries and (await self._over() or await self._lost(patience))):
-                    break
         if not self._merge.over:  # the end is known before its record was read: so is what came with it
             async for batch in self.present(partials=False):
                 yield batch
@@ -145,6 +142,21 @@ class Reading:
                 )
                 yield self._merge.accept(attempt.attempt, [end])
 
+    async def _followed(self, hub: Hub) -> AsyncGenerator[Batch, None]:
+        """What comes, as `coming` gives it."""
+        patience = _Patience()
+        async with aclosing(hub.follow(self._task_id, self._last_id)) as coming:
+            async for portion in coming:
+                for stretch in portion.stretches:
+                    async for batch in self._accepted(stretch, partials=True):
+                        yield batch
+                if portion.entries:
+                    patience = _Patience()
+                else:
+                    yield Batch("", 0, [])
+                if self._merge.over or (not portion.entries and (await self._over() or await self._lost(patience))):
+                    return
+
     async def _lost(self, patience: _Patience) -> bool:
         """Whether all that still runs is on workers that nothing has been heard of for a while."""
         if not patience.over():
@@ -163,15 +175,29 @@ class Reading:
         async for lines in self._sources.archived(manifest, self._merge.of(name).n):
             yield self._merge.accept(name, map(decode, lines))
 
-    async def _merged(self, entries: list[Entry], *, partials: bool) -> AsyncIterator[Batch]:
-        """What is new of a stream's entries. Where some are missing before them, the archive may have them by now."""
-        for name, group in groupby(entries, key=lambda entry: entry[1]):
-            records = [record for _, _, record in group if partials or not isinstance(record, Partial)]
-            if records and self._merge.of(name).hole(records[0]):
-                manifest = (await self._sources.manifests(self._task_id)).get(name)
-                async for batch in self._archived(manifest) if manifest else self._far.log(name):
-                    yield batch
-            yield self._merge.accept(name, records)
+    async def _whole(
+        self, manifest: Manifest | None, stretches: list[Stretch], *, partials: bool
+    ) -> AsyncIterator[Batch]:
+        async for batch in self._archived(manifest):
+            yield batch
+        for stretch in stretches:
+            async for batch in self._accepted(stretch, partials=partials):
+                yield batch
+
+    async def _in_stream(self) -> AsyncIterator[Stretch]:
+        while portions := await self._sources.portions(self._task_id, self._last_id):
+            self._last_id = portions[-1].last
+            for portion in portions:
+                for stretch in portion.stretches:
+                    yield stretch
+
+    async def _accepted(self, stretch: Stretch, *, partials: bool) -> AsyncIterator[Batch]:
+        """What is new of a part of the stream. Where some are missing before it, the archive may have them by now."""
+        if stretch.hole(self._merge, partials=partials):
+            manifest = (await self._sources.manifests(self._task_id)).get(stretch.attempt)
+            async for batch in self._archived(manifest) if manifest else self._far.log(stretch.attempt):
+                yield batch
+        yield stretch.accepted(self._merge, partials=partials)
 
     async def _over(self) -> bool:
         """Whether the task has ended, even where its stream does not tell: it was silent, or the stream is gone."""
@@ -191,6 +217,20 @@ class Reading:
         last = attempts[-1] if attempts else None
         return last is not None and last.state in FINAL_STATES and last.attempt in over and going <= over
 
+    def _skip(
+        self, entries: list[Entry], count: int, archived: dict[str, int], extents: dict[str, int], *, partials: bool
+    ) -> None:
+        """Begin with these last `count` entries of the stream, if nothing that is wanted stands before them.
+
+        Half lines of several attempts may stand anywhere; that of one stands behind its last whole one.
+        """
+        if (
+            len(entries) == count
+            and (not partials or len(extents) == 1)
+            and self._suffice(entries[1:], archived, extents)
+        ):
+            self._last_id = entries[0][0]
+
     def _suffice(self, entries: list[Entry], archived: dict[str, int], extents: dict[str, int]) -> bool:
         """Whether the last entries of the stream have all that is to be read and that the archive has not."""
         reached = {name: max(archived.get(name, 0), self._merge.of(name).n) for name in extents}
@@ -204,9 +244,11 @@ class Reading:
                 wanted.remove(name)
         return not wanted
 
-    async def _extents(self) -> dict[str, int]:
-        """The last number of each attempt that is anywhere."""
-        return await self._archived_extents() | await self._sources.newest(self._task_id)
+    async def _extents(self, count: int) -> tuple[list[Entry], dict[str, int], dict[str, int]]:
+        """The last `count` entries of the stream; the last number of each attempt in the archive; and anywhere."""
+        entries = await self._sources.last_entries(self._task_id, count)
+        archived = await self._archived_extents()
+        return entries, archived, archived | numbered(entries)
 
     async def _archived_extents(self) -> dict[str, int]:
         manifests = await self._sources.manifests(self._task_id)

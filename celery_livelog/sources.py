@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 from msgspec.structs import asdict, replace
 from sqlalchemy.exc import SQLAlchemyError
 
+from celery_livelog.asking import Asking
 from celery_livelog.attempts import Attempt
 from celery_livelog.elsewhere import Elsewhere
 from celery_livelog.endings import of_lapse
 from celery_livelog.errors import ArchiveError, SchemaError, StoreError, complain
-from celery_livelog.hub import Entry, Hub
+from celery_livelog.hub import Hub
+from celery_livelog.portions import Entry, Portion
 from celery_livelog.records import FINAL_STATES, Partial
 from celery_livelog.settings import Settings
 from celery_livelog.stores.archive import Archive, Manifest
@@ -45,6 +47,8 @@ class Sources:
         self._catalog = Catalog(settings.database_url)
         self._shared = settings.archive_shared
         self._elsewhere = Elsewhere(app) if app is not None else None
+        #: Of many who follow one task, each asks the same at the same time.
+        self._asking = Asking[Any]()
         self._stream: StreamReader | None = None
         #: What follows the streams; None without a Redis.
         self.hub: Hub | None = None
@@ -65,7 +69,10 @@ class Sources:
 
     async def rows(self, task_id: str) -> list[Attempt]:
         """The catalog's attempts of a task, in order of start."""
-        return await self._rows(lambda catalog: catalog.attempts(task_id))
+        rows: list[Attempt] = await self._asking.ask(
+            ("rows", task_id), lambda: self._rows(lambda catalog: catalog.attempts(task_id))
+        )
+        return rows
 
     async def recent_rows(self, limit: int, account: str | None = None, site: str | None = None) -> list[Attempt]:
         """The catalog's latest attempts, newest first; of an account and a site, if given."""
@@ -79,12 +86,16 @@ class Sources:
         """What Redis' index knows of a task's attempts."""
         return [attempt for attempt in await self.indexed(_INDEX) if attempt.task_id == task_id]
 
-    async def entries(self, task_id: str, last_id: str, count: int) -> list[Entry]:
-        """Entries of a task's stream after an id."""
-        return [] if self._stream is None else await _asked(self._stream.after(task_id, last_id, count))
+    async def portions(self, task_id: str, last_id: str) -> list[Portion]:
+        """What comes next in a task's stream after an id; empty when there is no more."""
+        return [] if self.hub is None else await _asked(self.hub.pages.after(task_id, last_id))
 
     async def attempts(self, task_id: str) -> list[Attempt]:
         """All that is known of a task's attempts, in order of start."""
+        attempts: list[Attempt] = await self._asking.ask(("attempts", task_id), lambda: self._attempts(task_id))
+        return attempts
+
+    async def _attempts(self, task_id: str) -> list[Attempt]:
         known = {attempt.attempt: attempt for attempt in await self.rows(task_id)}
         for manifest in (await self.manifests(task_id)).values():
             learn(known, manifest.attempt)
@@ -113,10 +124,18 @@ class Sources:
 
     async def last_entries(self, task_id: str, count: int) -> list[Entry]:
         """The last entries of a task's stream, in their order."""
-        return [] if self._stream is None else (await _asked(self._stream.newest(task_id, count)))[::-1]
+        if self._stream is None:
+            return []
+        newest = self._stream.newest
+        found: list[Entry] = await self._asking.ask(("last", task_id, count), lambda: _asked(newest(task_id, count)))
+        return found[::-1]
 
     async def manifests(self, task_id: str) -> dict[str, Manifest]:
         """What the archive holds of a task, by attempt in order of start."""
+        found: dict[str, Manifest] = await self._asking.ask(("manifests", task_id), lambda: self._manifests(task_id))
+        return found
+
+    async def _manifests(self, task_id: str) -> dict[str, Manifest]:
         try:
             return {manifest.attempt.attempt: manifest for manifest in await self._archive.manifests(task_id)}
         except ArchiveError as error:
@@ -165,6 +184,7 @@ class Sources:
 
     async def close(self) -> None:
         """Let go of all connections."""
+        await self._asking.close()
         if self.hub is not None:
             await self.hub.close()
         if self._elsewhere is not None:

@@ -81,12 +81,18 @@ def error(code: str, sentence: str) -> bytes:
     return encode({"type": "error", "code": code, "message": sentence})
 
 
-def messages(batch: Batch) -> Iterator[Message]:
-    """A batch as messages."""
-    for records in _portions(batch.records):
-        fields = {"type": "records", "attempt": batch.attempt, "number": batch.number, "records": records}
-        whole = [record.n for record in records if not isinstance(record, Partial)]
-        yield Message(encode(fields), batch.attempt, whole[-1] if whole else 0)
+def messages(batch: Batch) -> list[Message]:
+    """A batch as messages, made once for all viewers that it is given to."""
+    if batch.kept is None:
+        batch.kept = [_message(batch, records) for records in _portions(batch.records)]
+    made: list[Message] = batch.kept
+    return made
+
+
+def _message(batch: Batch, records: Sequence[Record]) -> Message:
+    fields = {"type": "records", "attempt": batch.attempt, "number": batch.number, "records": records}
+    whole = [record.n for record in records if not isinstance(record, Partial)]
+    return Message(encode(fields), batch.attempt, whole[-1] if whole else 0)
 
 
 def _check(command: Command) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -19,6 +19,8 @@ from celery_livelog.stores.stream import disk_key, lease_key, options, redis_url
 
 #: Seconds that a reader waits for new entries at most; also far below the grace of a finished stream.
 BLOCK_SECONDS = 2.0
+#: Questions that are asked at once, beside the one that waits for new entries.
+_AT_ONCE = 8
 
 
 class StreamReader:
@@ -30,11 +32,14 @@ class StreamReader:
         chosen["socket_timeout"] += BLOCK_SECONDS
         self._redis = redis.asyncio.Redis.from_url(redis_url(url), **chosen)
         self._prefix = prefix
+        #: However many ask at once, they share a few connections.
+        self._turn = asyncio.Semaphore(_AT_ONCE)
 
     async def after(self, task_id: str, entry_id: str, count: int) -> list[tuple[str, str, Record]]:
         """Up to `count` entries after an entry id ("" for the first): id, attempt, record."""
         start = f"({entry_id}" if entry_id else "-"
-        return await _read(self._redis.xrange(stream_key(self._prefix, task_id), min=start, count=count))
+        key = stream_key(self._prefix, task_id)
+        return await self._read(lambda: self._redis.xrange(key, min=start, count=count))
 
     async def wait(self, after: Mapping[str, str], count: int) -> dict[str, list[tuple[str, str, Record]]]:
         """New entries of several tasks, each after its entry id; waits `BLOCK_SECONDS` for the first."""
@@ -56,7 +61,8 @@ class StreamReader:
 
     async def newest(self, task_id: str, count: int) -> list[tuple[str, str, Record]]:
         """The last `count` entries, newest first."""
-        return await _read(self._redis.xrevrange(stream_key(self._prefix, task_id), count=count))
+        key = stream_key(self._prefix, task_id)
+        return await self._read(lambda: self._redis.xrevrange(key, count=count))
 
     async def recent(self, limit: int) -> list[Attempt]:
         """The last beginnings and endings of attempts, newest first."""
@@ -82,6 +88,16 @@ class StreamReader:
         """Close the connections."""
         await self._redis.aclose()
 
+    async def _read(self, ask: Callable[[], Awaitable[Any]]) -> list[tuple[str, str, Record]]:
+        """The entries that Redis gives; none where the key holds something that is no stream."""
+        try:
+            async with self._turn:
+                return _parsed(await ask())
+        except redis.ResponseError as error:
+            if not is_of_key(error):
+                raise
+            return []
+
     async def _is_stream(self, key: bytes) -> bool:
         try:
             await self._redis.xrange(key, count=1)
@@ -90,16 +106,6 @@ class StreamReader:
                 raise
             return False
         return True
-
-
-async def _read(asked: Awaitable[Any]) -> list[tuple[str, str, Record]]:
-    """The entries that Redis gives; none where the key holds something that is no stream."""
-    try:
-        return _parsed(await asked)
-    except redis.ResponseError as error:
-        if not is_of_key(error):
-            raise
-        return []
 
 
 def _parsed(entries: Any) -> list[tuple[str, str, Record]]:

@@ -1,0 +1,69 @@
+"""What the hub remembers of one stream, and who is to be told that there is more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from celery_livelog.portions import Entry, Portion, order, portions
+
+#: Bytes of a task's stream that are remembered for its viewers, about.
+_REMEMBERED = 2 * 1024 * 1024
+
+
+class Channel:
+    """All entries of a stream after `start`, up to `last`."""
+
+    def __init__(self, entry_id: str) -> None:
+        self.start = self.last = entry_id
+        self.viewers = 0
+        self._portions: deque[Portion] = deque()
+        self._size = 0
+        self._news: asyncio.Future[bool] | None = None
+        self._quiet = True
+
+    def add(self, entries: list[Entry]) -> None:
+        """Remember new entries and wake the viewers."""
+        for portion in portions(entries):
+            self._portions.append(portion)
+            self._size += portion.size
+        self.last = entries[-1][0]
+        while self._size > _REMEMBERED and len(self._portions) > 1:
+            forgotten = self._portions.popleft()
+            self._size -= forgotten.size
+            self.start = forgotten.last
+        self._quiet = False
+        self._wake(news=True)
+
+    def after(self, entry_id: str) -> list[Portion] | None:
+        """What comes after an id; None when not all of it is remembered."""
+        if entry_id == self.last:
+            return []
+        place = order(entry_id)
+        if place < order(self.start):
+            return None
+        found: list[Portion] = []
+        for portion in reversed(self._portions):
+            if order(portion.last) <= place:
+                break
+            found.append(portion)
+        if found:
+            found[-1] = found[-1].after(entry_id)
+        return found[::-1]
+
+    def tick(self) -> None:
+        """Some time is over: tell the viewers, if they were told nothing in it."""
+        if self._quiet:
+            self._wake(news=False)
+        self._quiet = True
+
+    async def news(self) -> bool:
+        """Wait for new entries; False when some time is over without any."""
+        if self._news is None:
+            self._news = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(self._news)
+
+    def _wake(self, *, news: bool) -> None:
+        waiting, self._news = self._news, None
+        if waiting is not None:
+            waiting.set_result(news)
