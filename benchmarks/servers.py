@@ -16,6 +16,7 @@ from tests.nodes.process import LocalProcess
 from tests.nodes.project import Project
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
+from tests.nodes.window import Window
 from tests.nodes.worker import Worker
 
 P = TypeVar("P", bound=LocalProcess)
@@ -75,6 +76,10 @@ class Servers:
     def flower(self, site: Site) -> Flower:
         """Start a Flower for a site."""
         return self._start(Flower(site.project, env=_ENV))
+
+    def window(self, site: Site) -> Window:
+        """Start a small server of a site's logs."""
+        return self._start(Window(site.project.conf, site.project.directory))
 
     def _start(self, process: P) -> P:
         self._ends.callback(process.end)

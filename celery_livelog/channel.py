@@ -19,7 +19,7 @@ class Channel:
         self.viewers = 0
         self._portions: deque[Portion] = deque()
         self._size = 0
-        self._news: asyncio.Future[bool] | None = None
+        self._waiting: list[asyncio.Future[bool]] = []
         self._quiet = True
 
     def add(self, entries: list[Entry]) -> None:
@@ -39,17 +39,15 @@ class Channel:
         """What comes after an id; None when not all of it is remembered."""
         if entry_id == self.last:
             return []
+        found: list[Portion] = []
+        for portion in reversed(self._portions):
+            if portion.last == entry_id:
+                return found[::-1]
+            found.append(portion)
         place = order(entry_id)
         if place < order(self.start):
             return None
-        found: list[Portion] = []
-        for portion in reversed(self._portions):
-            if order(portion.last) <= place:
-                break
-            found.append(portion)
-        if found:
-            found[-1] = found[-1].after(entry_id)
-        return found[::-1]
+        return [portion.after(place) for portion in found[::-1] if order(portion.last) > place]
 
     def tick(self) -> None:
         """Some time is over: tell the viewers, if they were told nothing in it."""
@@ -59,11 +57,12 @@ class Channel:
 
     async def news(self) -> bool:
         """Wait for new entries; False when some time is over without any."""
-        if self._news is None:
-            self._news = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(self._news)
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        return await waiter
 
     def _wake(self, *, news: bool) -> None:
-        waiting, self._news = self._news, None
-        if waiting is not None:
-            waiting.set_result(news)
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(news)

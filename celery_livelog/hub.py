@@ -23,7 +23,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 #: Seconds after which a viewer that waits is told that there is nothing new.
 _QUIET_SECONDS = 2.0
 #: Seconds for which entries are gathered: so many for each viewer, and at most.
-_GATHER_EACH, _GATHER = 0.0001, 0.1
+_GATHER_EACH, _GATHER = 0.00005, 0.05
 
 
 class Hub:

@@ -77,9 +77,8 @@ class Portion:
                 self._stretches.append(Stretch(attempt, [record for _, _, record in entries]))
         return self._stretches
 
-    def after(self, entry_id: str) -> Portion:
+    def after(self, place: tuple[int, int]) -> Portion:
         """What of it comes after an id."""
-        place = order(entry_id)
         return self if order(self.first) > place else Portion([e for e in self.entries if order(e[0]) > place])
 
 

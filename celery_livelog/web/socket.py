@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
-from tornado.websocket import WebSocketClosedError, WebSocketHandler
+from tornado.websocket import WebSocketHandler
 
 from celery_livelog.permissions import Viewer
 from celery_livelog.viewer import ViewerSession
+from celery_livelog.web.frames import send
 from celery_livelog.web.sessions import Session
 
 #: Bytes of a message beyond which a connection is cut while it comes in. Sessions refuse far shorter ones, and say so.
@@ -53,10 +54,7 @@ class SessionSocket(WebSocketHandler):
 
     async def deliver(self, message: bytes) -> None:
         """Send a message; done when the network has taken it."""
-        try:
-            await self.write_message(message)
-        except WebSocketClosedError:
-            pass  # on_close stops the session
+        await send(self.ws_connection, message)
 
 
 class ViewerSocket(SessionSocket):
