@@ -12,11 +12,11 @@ import psutil
 from celery.result import AsyncResult
 
 from tests.nodes.flower import Flower
-from tests.nodes.process import LocalProcess
+from tests.nodes.process import LocalProcess, free_port
 from tests.nodes.project import Project
+from tests.nodes.relay import Relay
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
-from tests.nodes.window import Window
 from tests.nodes.worker import Worker
 
 P = TypeVar("P", bound=LocalProcess)
@@ -77,9 +77,11 @@ class Servers:
         """Start a Flower for a site."""
         return self._start(Flower(site.project, env=_ENV))
 
-    def window(self, site: Site) -> Window:
-        """Start a small server of a site's logs."""
-        return self._start(Window(site.project.conf, site.project.directory))
+    def relay(self, site: Site) -> Relay:
+        """Start a relay of a site's logs for as many viewers as come, on a port that it keeps."""
+        settings = {"LIVELOG_REDIS_URL": self.valkey.url, "LIVELOG_DIR": site.project.conf["livelog_dir"]}
+        many = [f"--port={free_port()}", "--max-connections=10000", "--max-per-address=10000"]
+        return self._start(Relay(site.project.directory, settings, many))
 
     def _start(self, process: P) -> P:
         self._ends.callback(process.end)

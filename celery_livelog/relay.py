@@ -22,6 +22,7 @@ from celery_livelog.web.gate_caps import Limits
 from celery_livelog.web.gate_origins import Origins
 from celery_livelog.web.gate_strangers import Strangers, nobody, visitors
 from celery_livelog.web.metrics import Metrics
+from celery_livelog.web.pauses import avoid_pauses
 from celery_livelog.web.server import Server
 from celery_livelog.web.site import Site
 
@@ -92,6 +93,7 @@ async def serve(settings: Settings, options: Options, say: Callable[[str], Any])
         server = Server(site, options.root)
         port = server.listen(options.address, options.port, tls)
         stopped = _stop_on_signals()
+        avoid_pauses()
         scheme = "https" if tls else "http"
         host = f"[{options.address}]" if ":" in options.address else options.address or "*"
         say(f"listening on {scheme}://{host}:{port}{options.root}/ - {told}")
