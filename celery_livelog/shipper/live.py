@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.records import End, Record
@@ -31,19 +31,21 @@ _RENEW, _LET_GO, _BOUND = "renew the lease", "let go what is archived", "bound w
 class Live:
     """The stream sink.
 
-    :param lease: the name under which the shipper says that it lives.
+    :param leases: gives the names under which the shipper says that it lives; called in the sink's thread.
     :param settled: called with the id of an attempt that is archived and of which nothing is to be sent any more.
+    :param sent: called with the id of an attempt and the number up to which all is sent, or counted as skipped.
     """
 
     def __init__(
         self,
         writer: StreamWriter,
         settings: Settings,
-        lease: str,
+        leases: Callable[[], Iterable[str]],
         settled: Callable[[str], None] = lambda attempt: None,
+        sent: Callable[[str, int], None] = lambda attempt, n: None,
     ) -> None:
         self._writer = writer
-        self._lease = lease
+        self._leases = leases
         self._renew_at = 0.0
         self._settled = settled
         self._maxlen = settings.maxlen
@@ -51,7 +53,7 @@ class Live:
         self._disk = "" if settings.archive_shared else settings.archive_url
         self._logs: dict[str, Waiting] = {}
         self._lock = threading.Lock()  # between the shipper's loop and the sink's thread, for the outboxes
-        self._sender = Sender(writer, self._logs, self._lock, self._finish)
+        self._sender = Sender(writer, self._logs, self._lock, self._finish, sent)
         self._archived: dict[str, str] = {}  # the tasks of attempts that are archived and were sent before
         self._finished: list[tuple[str, float, int]] = []
         self._bounded = time.monotonic()
@@ -97,12 +99,16 @@ class Live:
         with self._lock:
             return not any(log.ended or log.outbox for log in self._logs.values())
 
+    def renew(self) -> None:
+        """Say now that the shipper lives."""
+        self._sink.put(_RENEW)
+
     def tick(self) -> None:
         """Called now and then: for what is due although nothing more is printed."""
         now = time.monotonic()
         if now >= self._renew_at:
             self._renew_at = now + RENEW_SECONDS
-            self._sink.put(_RENEW)
+            self.renew()
         if self._finished and now - self._bounded > _BOUND_SECONDS:
             self._sink.put(_BOUND)
         for attempt in self._sender.due(now):
@@ -119,7 +125,8 @@ class Live:
         count = len(queue)
         names = dict.fromkeys(queue[at] for at in range(count))
         if _RENEW in names:
-            self._writer.renew_lease(self._lease, self._disk)
+            for lease in self._leases():
+                self._writer.renew_lease(lease, self._disk)
         if _LET_GO in names:
             for attempt, task_id in list(self._archived.items()):
                 self._let_go(attempt, task_id)

@@ -25,6 +25,7 @@ class Sender:
     :param logs: all that waits, by attempt.
     :param lock: guards their outboxes.
     :param finish: called with each that has ended and is sent.
+    :param sent: see `Live`.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class Sender:
         logs: Mapping[str, Waiting],
         lock: threading.Lock,
         finish: Callable[[Waiting], None],
+        sent: Callable[[str, int], None],
     ) -> None:
         self._writer = writer
         self._logs = logs
         self._lock = lock
         self._finish = finish
+        self._sent = sent
         self._refused: deque[tuple[float, str]] = deque()
         #: Whether Redis did not take what it was sent last.
         self.away = False
@@ -137,6 +140,9 @@ class Sender:
         log.bytes += sum(len(record.text) + ENTRY_BYTES for record in parcel.records[: sent.records])
         if parcel.known is not None and (sent.error is None or sent.refused):
             log.indexed = 1 if parcel.known.running else 2
+        reached = parcel.records if sent.refused else parcel.records[: sent.records]
+        if reached:
+            self._sent(parcel.attempt, reached[-1].n)
 
     def _give_back(self, log: Waiting, records: Sequence[Record]) -> None:
         with self._lock:

@@ -39,6 +39,10 @@ class Stores:
         self.archived: Callable[[str], None] = lambda attempt: None
         #: Called with the id and the number that `secure` was called with.
         self.secured: Callable[[tuple[str, int]], None] = lambda secured: None
+        #: Called with an attempt's id and the number up to which its live stream has all, or stands a gap for it.
+        self.sent: Callable[[str, int], None] = lambda attempt, n: None
+        #: The names under which it is said in Redis who lives.
+        self.leases: Callable[[], Iterable[str]] = lambda: (directory.name,)
         self._settling: Settling[str] = Settling(lambda attempt: self.archived(attempt))
         self._securing: Settling[tuple[str, int]] = Settling(lambda secured: self.secured(secured))
         self._directory = directory
@@ -47,7 +51,13 @@ class Stores:
         self._live = None
         if settings.redis_url is not None:
             writer = StreamWriter(settings.redis_url, settings.key_prefix, settings.maxlen, settings.expires)
-            self._live = Live(writer, settings, directory.name, self._settling.written)
+            self._live = Live(
+                writer,
+                settings,
+                lambda: self.leases(),
+                self._settling.written,
+                lambda attempt, n: self.sent(attempt, n),
+            )
         self._archiver = Archiver(
             Archive(settings.archive_url), settings.maxlen, directory, self._when_archived, self._when_secured
         )
@@ -99,6 +109,11 @@ class Stores:
         """Nothing of an attempt will be asked of any shipper again."""
         for files in self._run_files:
             files.forget(attempt)
+
+    def renew(self) -> None:
+        """Have the leases renewed now."""
+        if self._live is not None:
+            self._live.renew()
 
     def tick(self) -> None:
         """Called each round of the loop."""

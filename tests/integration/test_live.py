@@ -40,7 +40,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     def start(valkey: Valkey, maxlen: int = 100_000, keep_finished: int = 1000, **settings: Any) -> Live:
         writer = StreamWriter(valkey.url, "task:logs:", maxlen, 3600)
         chosen = Settings(redis_url=valkey.url, maxlen=maxlen, keep_finished=keep_finished, **settings)
-        opened.append(Live(writer, chosen, "a-lease"))
+        opened.append(Live(writer, chosen, lambda: ["a-lease"]))
         return opened[-1]
 
     yield start

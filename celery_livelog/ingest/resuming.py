@@ -1,0 +1,49 @@
+"""What the stores hold of an attempt that goes on in this process."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from celery_livelog.attempts import Attempt
+from celery_livelog.reader import Reader
+from celery_livelog.records import End, Gap, Partial, Record
+from celery_livelog.selection import Joiner
+from celery_livelog.settings import Settings
+from celery_livelog.stores.archive import Archive
+
+
+class Resuming:
+    """Reads on one event loop. Raises `StoreError` when Redis does not answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._reader = Reader(settings)
+        self._archive = Archive(settings.archive_url)
+
+    async def attempts(self, task_id: str) -> list[Attempt]:
+        """All attempts of a task in order of start."""
+        return await self._reader.attempts(task_id)
+
+    async def records(self, attempt: Attempt) -> tuple[list[Record], list[Record]]:
+        """All records of an attempt without an end, and those that the archive lacks."""
+        found, joiner = list[Record](), Joiner()
+        async for batch in self._reader.log(attempt.task_id):
+            for record in batch.records if batch.attempt == attempt.attempt else ():
+                whole = joiner.feed(batch.number, record)
+                if whole is not None and not isinstance(whole, (End, Partial)):  # an end: made for one that seems lost
+                    found.append(whole)
+        archived = await self._archived(attempt)
+        lacking = [record for record in found if record.n > archived]
+        if lacking and isinstance(first := lacking[0], Gap) and first.first <= archived:
+            lacking[0] = replace(first, first=archived + 1, skipped=first.n - archived)
+        return found, lacking
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._reader.close()
+
+    async def _archived(self, attempt: Attempt) -> int:
+        """The last number that the archive has."""
+        for manifest in await self._archive.manifests(attempt.task_id):
+            if manifest.attempt.attempt == attempt.attempt and manifest.segments:
+                return manifest.segments[-1].last
+        return 0
