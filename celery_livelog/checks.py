@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 import re
 import zoneinfo
@@ -15,6 +16,7 @@ from celery_livelog.run_layouts import RunLayout
 
 _NAME = r"[^\W\d]\w*"
 _PATH = re.compile(rf"{_NAME}(\.{_NAME})*[.:]{_NAME}")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _QUOTED = "a URL whose password is percent-encoded"
 
 
@@ -63,6 +65,29 @@ def url(*schemes: str) -> Callable[[Any], str]:
         raise ValueError(f"a URL with one of {', '.join(schemes)}")
 
     return check
+
+
+def websocket(value: Any) -> str:
+    """The URL of a relay's `/ingest`: encrypted, unless it does not leave this machine."""
+    given = url("wss://", "ws://")(value)
+    parts = urlsplit(given)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("a URL without a user or password: the token has a setting of its own")
+    if parts.scheme == "ws" and parts.hostname not in _LOOPBACK:
+        raise ValueError("a URL with wss://; ws://, which anybody on the way can read, only to this machine")
+    if not parts.hostname:
+        raise ValueError("a URL with the name of a relay, such as wss://logs.example.org/ingest")
+    if importlib.util.find_spec("websockets") is None:
+        raise ValueError("the package websockets to be installed: pip install 'celery-livelog[transport]'")
+    return given
+
+
+def token(value: Any) -> str:
+    """A token, or where it is."""
+    given = text(value).strip()
+    if not given or any(character.isspace() for character in given) or not given.isascii():
+        raise ValueError("a token in one piece, or file:// and the path of a file with it")
+    return given
 
 
 def database(value: Any) -> str:

@@ -46,6 +46,14 @@ class StoreError(LivelogError):
     """Raised when Redis does not answer a reader, or the catalog one that asks for runs."""
 
 
+class RelayError(LivelogError):
+    """Raised when the relay that a worker's logs go to does not take them now."""
+
+
+class RelayRefusal(RelayError):
+    """Raised when it never will: this worker's token does not cover them."""
+
+
 def said(error: BaseException) -> str:
     """What an exception says, or only its type when it cannot even say that."""
     try:

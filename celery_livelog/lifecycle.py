@@ -113,9 +113,7 @@ class Lifecycle:
 
 
 def _warn(settings: Settings) -> None:
-    for name in settings.without_effect():
-        logger.warning("%s has no effect in this version of celery-livelog", name)
-    if settings.redis_url is None:
+    if settings.redis_url is None and settings.transport is None:
         logger.warning(
             "livelog has no Redis (livelog_redis_url, broker and result backend are none): logs are only archived"
         )

@@ -53,12 +53,13 @@ class Settings:
     markers: tuple[str, ...] = _key((), checks.names("github", "buildkite", "gitlab"))
     run_dir: tuple[str, ...] = _key((), checks.run_dirs)
     shared_run_dir: tuple[str, ...] = _key((), checks.run_dirs)
+    transport: str | None = _key(None, checks.optional(checks.websocket), secret=True)
+    transport_token: str = _key("", checks.token, secret=True)
     timezone: str = _key("UTC", checks.zone)
     permission: str | None = _key(None, checks.optional(checks.dotted_path))
     secret_key: tuple[str, ...] = _key((), checks.keys, secret=True)
-    # Known and checked, without effect in this version: see `without_effect`.
+    # Without effect in this version.
     retention: Any = _key(2_592_000, lambda value: value)
-    transport: str | None = _key(None, checks.optional(checks.text), secret=True)
     #: Whether `archive_url` was configured, which says that all who serve logs can read it.
     archive_shared: bool = False
     #: What is hidden in all that tasks print, as bytes because environment variables can be no UTF-8.
@@ -85,18 +86,19 @@ class Settings:
                     given[key.name] = key.metadata["check"](value)
                 except ValueError as error:
                     raise SettingsError(f"{name} is {_shown(name, value)}; expected {error}") from None
-        for name in _PROTECTIVE:
-            if given.get(name):
-                raise SettingsError(
-                    f"livelog_{name} is set; this version cannot honour it: remove it or leave livelog off"
-                )
+        if given.get("transport") and not given.get("transport_token"):
+            raise SettingsError(
+                "livelog_transport is set without livelog_transport_token; expected what "
+                "`livelog token --ingest` of the relay prints, or file:// and the path of a file with it"
+            )
         settings = cls(**_with_derived(given, conf))
-        own = (settings.redis_url, settings.database_url, settings.archive_url, settings.transport)
+        own = (settings.redis_url, settings.database_url, settings.archive_url)
         secrets = [
             *credentials.of_configuration(conf),
             *credentials.of_addresses(own),
             *credentials.of_environment(environment if settings.redact_env else {}),
             *settings.secret_key,
+            *([] if settings.transport_token.startswith("file:") else [settings.transport_token]),
         ]
         texts = dict.fromkeys(text for text in secrets if len(text.strip()) >= MIN_CHARACTERS)
         return replace(settings, secrets=tuple(map(encoded, texts)))
@@ -105,11 +107,6 @@ class Settings:
     def redactor(self) -> Redactor:
         """Hides what is secret in this worker."""
         return Redactor(self.secrets, self.redact)
-
-    def without_effect(self) -> list[str]:
-        """The names of settings that were given but that this version does not act on."""
-        passive: tuple[str, ...] = ()
-        return [f"livelog_{name}" for name in passive if getattr(self, name) is not None]
 
     @classmethod
     def from_json(cls, text: bytes) -> Settings:
@@ -122,10 +119,8 @@ class Settings:
 
 
 _ABSENT = object()
-#: Settings that guard something: going on without them would be worse than not starting.
-_PROTECTIVE = ("transport",)
 #: Settings that an error message does not show as they are.
-_HIDDEN = ("livelog_secret_key", "livelog_transport")
+_HIDDEN = ("livelog_secret_key", "livelog_transport", "livelog_transport_token")
 
 
 def enabled(conf: Mapping[str, Any]) -> bool:

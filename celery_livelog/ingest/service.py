@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from weakref import WeakSet
 from celery_livelog.ingest.logs import Logs
 from celery_livelog.ingest.owners import Owners
 from celery_livelog.ingest.session import Session
+from celery_livelog.ingest.shipping import Stores
 from celery_livelog.settings import Settings
 from celery_livelog.tokens import Writer
 
@@ -20,6 +22,7 @@ class Ingest:
     def __init__(self, settings: Settings) -> None:
         self._settings = replace(settings, transport=None)
         self._owners = Owners(settings.database_url)
+        self._stores = Stores(self._settings, self._owners)
         self._logs: Logs | None = None
         self._sessions: WeakSet[Session] = WeakSet()
 
@@ -37,7 +40,7 @@ class Ingest:
         """
         if self._logs is None:
             self._logs = Logs(self._settings, self._owners)
-        session = Session(self._logs, send, close, writer=writer, authenticate=authenticate)
+        session = Session(self._logs, self._stores, send, close, writer=writer, authenticate=authenticate)
         self._sessions.add(session)
         return session
 
@@ -48,4 +51,5 @@ class Ingest:
             await session.stop()
         if self._logs is not None:
             await self._logs.close()
+        await asyncio.to_thread(self._stores.close)
         self._owners.close()

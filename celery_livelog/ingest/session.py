@@ -19,15 +19,18 @@ from celery_livelog.errors import StoreError, TokenError, complain
 from celery_livelog.ingest import writers
 from celery_livelog.ingest.acknowledging import Acknowledging
 from celery_livelog.ingest.inbox import Inbox
+from celery_livelog.ingest.known import Known
 from celery_livelog.ingest.log import Log
 from celery_livelog.ingest.logs import Logs
 from celery_livelog.ingest.messages import BadMessage, EndMessage, LogMessage, parse
+from celery_livelog.ingest.shipping import Shipping, Stores
 from celery_livelog.ingest.writers import NotYours
+from celery_livelog.stores.requests import TYPES, is_part
 from celery_livelog.tokens import Writer
 
 PROTOCOL = 1
 #: Bytes of a message.
-LONGEST = 1024 * 1024
+LONGEST = 512 * 1024
 #: Seconds in which a connection must say who it is.
 _HELLO_SECONDS = 10.0
 #: Messages that cannot be used, or tasks that may not be written, after which the connection is closed.
@@ -72,6 +75,7 @@ class Session:
     def __init__(
         self,
         logs: Logs,
+        stores: Stores,
         send: Callable[[bytes], Awaitable[Any]],
         close: Callable[[int, str], None],
         *,
@@ -86,6 +90,7 @@ class Session:
         self._inbox = Inbox()
         self._writing: dict[tuple[str, str], Log] = {}
         self._acknowledging = Acknowledging(send)
+        self._shipping = Shipping(stores, Known(self._who, stores.owners), send)
         self._refused: set[str] = set()
         self._first, self._bad = True, 0
         self._closed = False
@@ -114,6 +119,7 @@ class Session:
         await work
         await cancel(watch)
         await self._acknowledging.stop()
+        await self._shipping.stop()
 
     async def go_away(self) -> None:
         """This side ends: the other one may try again."""
@@ -153,13 +159,19 @@ class Session:
     async def _understand(self, text: str | bytes) -> LogMessage | None:
         """The message about a log; None when it was another, which is dealt with then."""
         try:
-            kind = _head(text).type
+            kind = "" if is_part(text) else _head(text).type
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise BadMessage(f"not a message: {str(error)[:200]}; expected a JSON object with a type") from None
         if kind == "hello":
             await self._greet(text)
             return None
         self._known()
+        if is_part(text):
+            await self._shipping.body(text)
+            return None
+        if kind in TYPES:
+            await self._shipping.head(text)
+            return None
         message = parse(text)
         return None if message.task in self._refused else message
 
@@ -199,6 +211,10 @@ class Session:
         self._known()
         self._first = False
         await self._send(msgspec.json.encode({"type": "ready", "protocol": PROTOCOL}))
+
+    def _who(self) -> Writer:
+        assert self._writer is not None
+        return self._writer
 
     def _known(self) -> Writer:
         """Who writes."""

@@ -11,10 +11,12 @@ from pathlib import Path
 import msgspec
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.errors import RelayRefusal, complain
 from celery_livelog.records import Gap, Record, encode
 from celery_livelog.shipper.backlog import Backlog
+from celery_livelog.shipper.contracts import ArchiveStore
 from celery_livelog.shipper.sinks import Sink
-from celery_livelog.stores.archive import Archive, Manifest, Segment, pack_segment
+from celery_livelog.stores.archive import Manifest, Segment, pack_segment
 
 #: A segment is full at so many records, half of what the stream keeps: a late reader finds no hole between the two.
 _FULL_RECORDS = 5000
@@ -85,7 +87,7 @@ class Archiver:
 
     def __init__(
         self,
-        archive: Archive,
+        archive: ArchiveStore,
         maxlen: int,
         directory: Path,
         archived: Callable[[Attempt], None],
@@ -170,7 +172,10 @@ class Archiver:
         job = self._current or self._take(queue[0])
         self._current = job
         if job.last or job.ending:
-            self._write(job)
+            try:
+                self._write(job)
+            except RelayRefusal as error:
+                self._refused(job, error)
         if job.secures:
             self._secured(job.attempt.attempt, job.secures)
         if queue[0] is None:
@@ -191,6 +196,13 @@ class Archiver:
             self._finish(job, log)
         elif log.segments[-1].last > log.before:
             self._archive.put_manifest(Manifest(attempt=attempt, segments=log.segments))
+
+    def _refused(self, job: _Job, error: RelayRefusal) -> None:
+        """It will never be taken, and others must not wait for it."""
+        complain(f"the log of {job.attempt.task_id} is not archived: a token covers it not", error)
+        self._open.pop(job.attempt.attempt, None)
+        if job.ending:
+            self._archived(job.attempt)
 
     def _take(self, job: _Job | None) -> _Job:
         if job is None:

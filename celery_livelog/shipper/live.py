@@ -8,15 +8,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.errors import RelayError
 from celery_livelog.records import End, Record
 from celery_livelog.settings import Settings
+from celery_livelog.shipper.contracts import StreamStore
 from celery_livelog.shipper.outbox import Outbox
 from celery_livelog.shipper.sending import Sender
 from celery_livelog.shipper.sinks import Sink
 from celery_livelog.shipper.waiting import Waiting, make_room
 from celery_livelog.stores.refusals import advice
 from celery_livelog.stores.stream import RENEW_SECONDS
-from celery_livelog.stores.stream_writer import Parcel, StreamWriter
+from celery_livelog.stores.stream_writer import Parcel
 
 #: Records after which it is looked at how much waits.
 _WEIGH_RECORDS = 5000
@@ -38,7 +40,7 @@ class Live:
 
     def __init__(
         self,
-        writer: StreamWriter,
+        writer: StreamStore,
         settings: Settings,
         leases: Callable[[], Iterable[str]],
         settled: Callable[[str], None] = lambda attempt: None,
@@ -49,8 +51,9 @@ class Live:
         self._renew_at = 0.0
         self._settled = settled
         self._maxlen = settings.maxlen
-        self._keep = None if settings.archive_shared else settings.keep_finished
-        self._disk = "" if settings.archive_shared else settings.archive_url
+        shared = settings.archive_shared or settings.transport is not None
+        self._keep = None if shared else settings.keep_finished
+        self._disk = "" if shared else settings.archive_url
         self._logs: dict[str, Waiting] = {}
         self._lock = threading.Lock()  # between the shipper's loop and the sink's thread, for the outboxes
         self._sender = Sender(writer, self._logs, self._lock, self._finish, sent)
@@ -178,7 +181,7 @@ class Live:
 
 
 def _meanwhile(error: BaseException) -> str:
-    return (
-        "tasks go on and the archive gets all that they print, but live viewers wait and may see [N messages skipped]. "
-        f"What to do with Redis: {advice(error)}"
-    )
+    goes_on = "tasks go on and the archive gets all that they print, but live viewers wait and may see"
+    if isinstance(error, RelayError):
+        return f"{goes_on} [N messages skipped]. Is the relay up, and does it know the token of this worker?"
+    return f"{goes_on} [N messages skipped]. What to do with Redis: {advice(error)}"

@@ -13,9 +13,9 @@ from celery_livelog.attempts import Attempt
 from celery_livelog.errors import complain
 from celery_livelog.runs import RunEntry, Stage
 from celery_livelog.shipper.backlog import Backlog
+from celery_livelog.shipper.contracts import RowStore
 from celery_livelog.shipper.projection import Known
 from celery_livelog.shipper.sinks import Sink
-from celery_livelog.stores.catalog import Catalog
 
 #: A row alone takes four times the work of one among many, and the end of a short task can join its beginning.
 _BATCH, _SECONDS = 500, 0.1
@@ -51,12 +51,12 @@ class Recorder:
 
     def __init__(
         self,
-        url: str,
+        catalog: RowStore,
         directory: Path,
         written: Callable[[str], None],
         secured: Callable[[tuple[str, int]], None] = lambda secured: None,
     ) -> None:
-        self._catalog = Catalog(url)
+        self._catalog = catalog
         self._written = written
         self._secured = secured
         self._runs: dict[tuple[str, str, str], RunEntry] = {}

@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 
-from celery_livelog.errors import complain
+from celery_livelog.errors import RelayRefusal, complain
 from celery_livelog.records import Record
+from celery_livelog.shipper.contracts import StreamStore
 from celery_livelog.shipper.waiting import Waiting
-from celery_livelog.stores.stream_writer import ENTRY_BYTES, Parcel, Sent, StreamWriter
+from celery_livelog.stores.stream_writer import ENTRY_BYTES, Parcel, Sent
 
 #: Records that go in one round trip: of one attempt; of all, and characters of all, which the last one may exceed.
 _BATCH, _BATCH_OF_ALL, _BATCH_CHARACTERS = 1000, 10_000, 1024 * 1024
@@ -30,7 +31,7 @@ class Sender:
 
     def __init__(
         self,
-        writer: StreamWriter,
+        writer: StreamStore,
         logs: Mapping[str, Waiting],
         lock: threading.Lock,
         finish: Callable[[Waiting], None],
@@ -129,7 +130,8 @@ class Sender:
         left = parcel.records[sent.records :]
         log.retry_at = 0.0
         if sent.refused:
-            complain(f"the log of {parcel.task_id} is not live: its key in Redis is no stream", sent.error)
+            why = "a token covers it not" if isinstance(sent.error, RelayRefusal) else "its key in Redis is no stream"
+            complain(f"the log of {parcel.task_id} is not live: {why}", sent.error)
             log.retry_at = time.monotonic() + _REFUSED_SECONDS
             self._refused.append((log.retry_at, parcel.attempt))
             with self._lock:

@@ -13,12 +13,18 @@ from celery_livelog.runs import Run
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.archiver import Archiver
 from celery_livelog.shipper.console import Console
+from celery_livelog.shipper.contracts import ArchiveStore, RowStore, StreamStore
 from celery_livelog.shipper.live import Live
 from celery_livelog.shipper.projection import Known
 from celery_livelog.shipper.recorder import Recorder
 from celery_livelog.shipper.run_files import open_run_files
 from celery_livelog.shipper.settling import Settling
 from celery_livelog.stores.archive import Archive
+from celery_livelog.stores.catalog import Catalog
+from celery_livelog.stores.link import Link
+from celery_livelog.stores.remote_archive import RemoteArchive
+from celery_livelog.stores.remote_catalog import RemoteCatalog
+from celery_livelog.stores.remote_stream import RemoteStream
 from celery_livelog.stores.stream_writer import StreamWriter
 
 _CLOSE_SECONDS = 3.0
@@ -49,19 +55,17 @@ class Stores:
         self._patience_bytes = settings.spool_max_bytes // 2
         self._weighed_at = 0.0
         self._live = None
-        if settings.redis_url is not None:
-            writer = StreamWriter(settings.redis_url, settings.key_prefix, settings.maxlen, settings.expires)
+        stream, archive, catalog, self._link = _reached(settings)
+        if stream is not None:
             self._live = Live(
-                writer,
+                stream,
                 settings,
                 lambda: self.leases(),
                 self._settling.written,
                 lambda attempt, n: self.sent(attempt, n),
             )
-        self._archiver = Archiver(
-            Archive(settings.archive_url), settings.maxlen, directory, self._when_archived, self._when_secured
-        )
-        self._recorder = Recorder(settings.database_url, directory, self._settling.written, self._securing.written)
+        self._archiver = Archiver(archive, settings.maxlen, directory, self._when_archived, self._when_secured)
+        self._recorder = Recorder(catalog, directory, self._settling.written, self._securing.written)
         self._run_files = open_run_files(settings, directory, self._settling.written, self._securing.written)
         #: Asks for nothing and is waited for by nobody.
         self.console = Console(console)
@@ -149,6 +153,8 @@ class Stores:
             files.close(_CLOSE_SECONDS)
         if self._live is not None:
             self._live.close(_CLOSE_SECONDS)
+        if self._link is not None:
+            self._link.close()
 
     def _when_secured(self, attempt: str, number: int) -> None:
         self._securing.expect((attempt, number), 1 + len(self._run_files))
@@ -163,3 +169,14 @@ class Stores:
             files.archived(attempt.attempt)
         if self._live is not None:
             self._live.archived(attempt)
+
+
+def _reached(settings: Settings) -> tuple[StreamStore | None, ArchiveStore, RowStore, Link | None]:
+    """The stores: this host's own, or those behind a relay, and the way there."""
+    if settings.transport is not None:
+        link = Link(settings.transport, settings.transport_token)
+        return RemoteStream(link), RemoteArchive(link), RemoteCatalog(link), link
+    stream = None
+    if settings.redis_url is not None:
+        stream = StreamWriter(settings.redis_url, settings.key_prefix, settings.maxlen, settings.expires)
+    return stream, Archive(settings.archive_url), Catalog(settings.database_url), None

@@ -15,7 +15,7 @@ import msgspec
 
 from celery_livelog.errors import ArchiveError
 from celery_livelog.names import safe_name
-from celery_livelog.records import End, Gap, Line, Record, decode
+from celery_livelog.records import End, Gap, Line, Partial, Record, decode
 from celery_livelog.stores import seekable
 from celery_livelog.stores.manifest import Manifest, Segment
 from celery_livelog.stores.objects import Objects
@@ -139,12 +139,25 @@ class Audit:
         return manifest
 
 
+def difference(segment: Segment, data: bytes) -> str:
+    """What is wrong with a segment on its own; empty when these bytes are the records that it is said to have."""
+    try:
+        claimed = seekable.claimed(data)
+    except ArchiveError as error:
+        return str(error)
+    if claimed != segment.raw_bytes:
+        return f"it unpacks to {claimed} bytes instead of {segment.raw_bytes}"
+    checked = Checked("", "")
+    _Log(checked, segment.first - 1).segment(segment, data)
+    return "; ".join(finding.what for finding in checked.findings)
+
+
 class _Log:
     """The check of one attempt's segments, in the order of the manifest. Pure."""
 
-    def __init__(self, checked: Checked) -> None:
+    def __init__(self, checked: Checked, reached: int = 0) -> None:
         self._checked = checked
-        self._reached = 0
+        self._reached = reached
         self._lines = self._skipped = 0
         self._last: Record | None = None
         self._whole = True
@@ -230,7 +243,7 @@ def _decoded(frame: bytes, first: int, last: int) -> list[Record]:
         return []
     reached = first - 1
     for record in records:
-        if (record.first if isinstance(record, Gap) else record.n) != reached + 1:
+        if isinstance(record, Partial) or (record.first if isinstance(record, Gap) else record.n) != reached + 1:
             return []
         reached = record.n
     return records if reached == last else []

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from celery_livelog.errors import ArchiveError
 
@@ -105,6 +105,19 @@ def scan(packed: bytes) -> list[int]:
         except zstd.ZstdError:
             break
     return found
+
+
+def claimed(packed: bytes) -> int:
+    """How many bytes all frames together say that they hold.
+
+    :raises ArchiveError: when the seek table does not fit, or a frame is none.
+    """
+    found = offsets(packed, len(packed))
+    try:
+        infos = (zstd.get_frame_info(packed[here:there]) for here, there in pairwise(found))
+        return sum(info.decompressed_size or 0 for info in infos)
+    except zstd.ZstdError as error:
+        raise ArchiveError(f"a frame is damaged: {error}") from error
 
 
 def _cut(lines: Sequence[bytes]) -> list[int]:

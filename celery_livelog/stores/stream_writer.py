@@ -10,7 +10,7 @@ import msgspec
 import redis
 
 from celery_livelog.attempts import Attempt
-from celery_livelog.errors import complain
+from celery_livelog.errors import RelayRefusal, complain
 from celery_livelog.records import Line, Partial, Record
 from celery_livelog.stores.entries import to_fields
 from celery_livelog.stores.refusals import granted, is_error, is_of_key
@@ -53,7 +53,7 @@ class Parcel(NamedTuple):
 class Sent(NamedTuple):
     """What became of a parcel: how many records from its first on are in, and whether the stream had vanished.
 
-    `refused`: Redis takes whatever else there is, but its key holds something that is no stream.
+    `refused`: whatever else there is is taken, but this not: its key holds no stream, or a relay does not allow it.
     """
 
     records: int
@@ -62,7 +62,7 @@ class Sent(NamedTuple):
 
     @property
     def refused(self) -> bool:
-        return is_of_key(self.error)
+        return is_of_key(self.error) or isinstance(self.error, RelayRefusal)
 
 
 class StreamWriter:
@@ -166,9 +166,9 @@ class StreamWriter:
         only_existing = () if parcel.fresh else ("NOMKSTREAM",)
         counts, adds = [], []
         for record in parcel.records:
-            pieces = _pieces(record)
-            counts.append(len(pieces))
-            for piece in pieces:
+            entries = pieces(record)
+            counts.append(len(entries))
+            for piece in entries:
                 adds.append(packed("XADD", key, *only_existing, *options, *to_fields(piece, parcel.attempt)))
                 only_existing = ("NOMKSTREAM",)
         if adds:
@@ -186,7 +186,7 @@ class StreamWriter:
         return stream_key(self._prefix, name, own=own)
 
 
-def _pieces(record: Record) -> list[Record]:
+def pieces(record: Record) -> list[Record]:
     """A record as what entries carry: an overlong line in pieces, all with its number."""
     if not isinstance(record, (Line, Partial)) or len(record.line) <= _PIECE:
         return [record]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 from msgspec.structs import replace
 from sqlalchemy.exc import OperationalError
 
@@ -31,11 +30,10 @@ class Away(Catalog):
         super().write(attempts, runs, stages)
 
 
-def test_a_database_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away(tmp_path: Path) -> None:
     """What waits is in the spool beyond a bound; when the database is back all rows are there, and said to be."""
-    monkeypatch.setattr("celery_livelog.shipper.recorder.Catalog", Away)
     url, written = f"sqlite:///{tmp_path}/catalog.db", list[str]()
-    recorder = Recorder(url, tmp_path, written.append)
+    recorder = Recorder(Away(url), tmp_path, written.append)
     wide = "x" * 2000
     for number in range(5000):
         name = f"{number:08x}"
@@ -58,7 +56,7 @@ def test_a_database_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_runs_and_stages(tmp_path: Path) -> None:
     """What each task of a run tells of it is written once; numbers and texts of any size arrive."""
     url, secured = f"sqlite:///{tmp_path}/catalog.db", list[tuple[str, int]]()
-    recorder = Recorder(url, tmp_path, lambda attempt: None, secured.append)
+    recorder = Recorder(Catalog(url), tmp_path, lambda attempt: None, secured.append)
     begun = RunEntry(run_id="r", named=True, started=AT, fields={"user": "7"})
     for known in (begun, begun, replace(begun, ended=AT, state="SUCCESS"), begun, RunEntry(run_id="r", started=AT)):
         recorder.put(known)
