@@ -139,7 +139,10 @@ class Elsewhere:
             replies = self._broadcast(question, _ANSWER_SECONDS, destination=[worker]) if "@" in worker else {}
             if not replies:
                 host = worker.rpartition("@")[2]
-                replies = self._broadcast(question, _NEIGHBOUR_SECONDS, pattern=f"*@{host}", matcher="glob")
+                # A connection of its own: with Redis, the one that nothing came from still waits for up to a second.
+                with self._app.connection_for_write() as connection:
+                    to = {"pattern": f"*@{host}", "matcher": "glob", "connection": connection}
+                    replies = self._broadcast(question, _NEIGHBOUR_SECONDS, **to)
         except Exception as error:
             raise ArchiveError(f"the broker does not answer: {said(error)}") from error
         for name, answer in replies.items():
