@@ -49,11 +49,16 @@ def app(
     :raises SettingsError: when the settings cannot be used, or say nothing of who may see what.
     """
     if not enabled(celery_app.conf):
-        return Logs(None, lambda reader: None, prefix)
+        return Logs(None, prefix)
     settings = Settings.from_conf(celery_app.conf)
     hide_in_messages(settings.redactor)
     gate = _gate(settings, viewer_of, Origins(origins))
-    return Logs(settings, lambda reader: Site(settings, reader, gate, limits or Limits()), prefix)
+
+    def make() -> tuple[Reader, Site]:
+        reader = Reader(settings, celery_app)
+        return reader, Site(settings, reader, gate, limits or Limits())
+
+    return Logs(make, prefix)
 
 
 def _gate(settings: Settings, viewer_of: Callable[[Any], Any] | None, origins: Origins) -> Gate:
@@ -72,10 +77,12 @@ def _gate(settings: Settings, viewer_of: Callable[[Any], Any] | None, origins: O
 
 
 class Logs:
-    """The app. Its reader lives on the loop that requests come on."""
+    """The app. Its reader lives on the loop that requests come on.
 
-    def __init__(self, settings: Settings | None, make: Callable[[Reader], Site | None], prefix: str) -> None:
-        self._settings = settings
+    :param make: makes that and what it serves; None while livelog is off, when nothing is there.
+    """
+
+    def __init__(self, make: Callable[[], tuple[Reader, Site]] | None, prefix: str) -> None:
         self._make = make
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -109,9 +116,9 @@ class Logs:
 
     def _current(self) -> Site | None:
         loop = asyncio.get_running_loop()
-        if self._settings is not None and self._loop is not loop:
-            self._reader, self._loop = Reader(self._settings), loop
-            self._site = self._make(self._reader)
+        if self._make is not None and self._loop is not loop:
+            self._loop = loop
+            self._reader, self._site = self._make()
         return self._site
 
     async def _live(self, receive: Receive, send: Send) -> None:

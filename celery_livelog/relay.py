@@ -76,16 +76,17 @@ def gate_of(settings: Settings, options: Options) -> tuple[Gate, str]:
     return Gate(tokens=tokens, strangers=strangers, origins=origins, proxies=Proxies(options.proxies)), told
 
 
-async def serve(settings: Settings, options: Options, say: Callable[[str], Any]) -> None:
+async def serve(settings: Settings, options: Options, say: Callable[[str], Any], app: Any = None) -> None:
     """Serve until SIGTERM or SIGINT.
 
     :param say: is told once where the relay listens, and who may see what.
+    :param app: the Celery app, if there is one; see `Reader`.
     :raises LivelogError: when it cannot be started.
     """
     gate, told = gate_of(settings, options)
     may_measure = Networks(options.metrics)
     tls = _tls(options)
-    reader = Reader(settings)
+    reader = Reader(settings, app)
     try:
         await reader.recent(1)
         site = Site(settings, reader, gate, options.limits)

@@ -44,10 +44,10 @@ def relay(context: Any, /, redis_url: str | None, **given: Any) -> None:
         _check_variables()
         if context.app is not None and not enabled(context.app.conf):
             raise SettingsError(f"livelog is off in the app {context.app.main}: set app.conf.livelog = True")
-        serve(_with_redis(settings, redis_url), **given)
+        serve(_with_redis(settings, redis_url), context.app, **given)
 
 
-def serve(settings: Settings, **given: Any) -> None:
+def serve(settings: Settings, app: Any, **given: Any) -> None:
     """Serve until somebody ends it."""
     try:
         from celery_livelog import relay as server  # Tornado is an extra
@@ -60,7 +60,7 @@ def serve(settings: Settings, **given: Any) -> None:
         per_viewer=given.pop("max_per_viewer"),
     )
     _have_descriptors()
-    asyncio.run(server.serve(settings, server.Options(limits=limits, **given), report))
+    asyncio.run(server.serve(settings, server.Options(limits=limits, **given), report, app))
 
 
 def _check_variables() -> None:
