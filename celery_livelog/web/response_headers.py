@@ -18,7 +18,7 @@ _ALL = {
 }
 #: Styles of an embedded log are loaded without asking for more than this.
 _STATIC = {"Cross-Origin-Resource-Policy": "cross-origin"}
-_SHARED = {"Access-Control-Expose-Headers": "Livelog-Ended, Retry-After"}
+_SHARED = {"Access-Control-Expose-Headers": "Content-Disposition, Livelog-Ended, Retry-After"}
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET",
     "Access-Control-Allow-Headers": "Authorization, Last-Event-ID",

@@ -5,6 +5,7 @@
  */
 
 import { address } from "./address.js";
+import { authorization, tokenFor } from "./tokens.js";
 
 const SILENCE = 60_000; // ms without a word, heartbeats included, after which a connection counts as lost
 const BACK_OFF = { first: 250, longest: 30_000 }; // ms
@@ -82,7 +83,8 @@ export class Connection {
     this.#listen();
     if (message.type === "hello") {
       const from = this.#cursor ? { after: this.#cursor } : { tail: this.#options.tail };
-      this.#say({ type: "subscribe", task_id: this.#options.taskId, ...from });
+      const token = tokenFor(address(this.#options.root)); // nothing is said of one that there is none of
+      this.#say({ type: "subscribe", task_id: this.#options.taskId, ...from, ...(token && { token }) });
       if (this.#resume) this.#say({ type: "pause" });
       this.#options.onState("live");
       return;
@@ -178,7 +180,8 @@ export class Connection {
     const from = this.#cursor ? `after=${this.#cursor}` : `tail=${tail}`;
     const wait = this.#answered ? POLL_SECONDS.longest : POLL_SECONDS.first;
     const path = `${root}/api/tasks/${encodeURIComponent(taskId)}/log?format=ndjson&wait=${wait}&${from}`;
-    const answer = await fetch(address(path), { signal: this.#abort.signal, cache: "no-store" });
+    const url = address(path);
+    const answer = await fetch(url, { signal: this.#abort.signal, cache: "no-store", headers: authorization(url) });
     if (answer.status >= 400 && answer.status < 500) {
       this.#refuse((await answer.json().catch(() => ({}))).error ?? answer.statusText);
       return false;

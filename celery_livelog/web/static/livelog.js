@@ -1,14 +1,16 @@
 /**
  * `<live-log root="/livelog" task="ID">`: one task's log, live while it runs and whole after its end.
  *
- * With the attribute `poll` it asks by HTTP alone, for servers without a WebSocket.
+ * With the attribute `poll` it asks by HTTP alone, for servers without a WebSocket; with `token` for one that wants it.
  */
 
 import { Connection } from "./connection.js";
+import { download } from "./download.js";
 import { button, count, element } from "./dom.js";
 import { recall, remember } from "./memory.js";
 import { Rows } from "./rows.js";
 import { Search } from "./search.js";
+import { keepToken } from "./tokens.js";
 
 const MOST_ROWS = 20_000; // on the page
 const MOST_UNSEEN = 5000; // rows that may come while the reader looks at older ones, before the server is asked to wait
@@ -53,6 +55,7 @@ class LiveLog extends HTMLElement {
   connectedCallback() {
     const root = this.getAttribute("root");
     const taskId = this.getAttribute("task");
+    if (this.hasAttribute("token")) keepToken(root, this.getAttribute("token"));
     this.#build(`${root}/api/tasks/${encodeURIComponent(taskId)}/download`);
     this.rows = new Rows(this.lines, MOST_ROWS);
     this.search = new Search(this.lines, this.searchInput, this.found);
@@ -184,7 +187,7 @@ class LiveLog extends HTMLElement {
 
   // -- the parts -----------------------------------------------------------------------------------------------------
 
-  #build(download) {
+  #build(whole) {
     this.badge = element("span", "ll-badge");
     this.badge.setAttribute("role", "status");
     this.total = element("span", "ll-total");
@@ -196,8 +199,8 @@ class LiveLog extends HTMLElement {
     this.followButton = this.#toggle("Follow", "Keep the newest line in view (f)", true, (on) => this.#follow(on));
     this.timesButton = this.#viewToggle("Times", "Show the time of each line (t)", "ll-times");
     this.wrapButton = this.#viewToggle("Wrap", "Break long lines (w)", "ll-wrap");
-    const save = element("a", "ll-button", "Download");
-    Object.assign(save, { href: download, title: "The whole log as a text file" });
+    const save = download(element("a", "ll-button", "Download"), whole);
+    save.title = "The whole log as a text file";
     const toolbar = element("div", "ll-toolbar",
       this.badge, this.total, element("span", "ll-space"),
       element("span", "ll-searching", this.searchInput, this.found,
@@ -205,14 +208,13 @@ class LiveLog extends HTMLElement {
         button("ll-button ll-narrow", "↓", "Next (n, Enter)", () => this.#step(1))),
       this.followButton, this.timesButton, this.wrapButton, save,
     );
-    this.#buildLog(download);
+    this.#buildLog(whole);
     this.replaceChildren(toolbar, this.scroller, this.resume);
   }
 
-  #buildLog(download) {
-    const whole = element("a", "", "Download the whole log");
-    whole.href = download;
-    this.head = element("div", "ll-head", "Earlier lines are not shown here. ", whole);
+  #buildLog(whole) {
+    const save = download(element("a", "", "Download the whole log"), whole);
+    this.head = element("div", "ll-head", "Earlier lines are not shown here. ", save);
     this.empty = element("div", "ll-empty", EMPTY);
     this.lines = element("div", "ll-lines");
     this.scroller = element("div", "ll-scroll", this.head, this.empty, this.lines);
