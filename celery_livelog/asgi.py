@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from celery_livelog.cancel import cancel
-from celery_livelog.errors import SettingsError, StoreError, complain, hide_in_messages
+from celery_livelog.errors import SettingsError, hide_in_messages
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings, enabled
 from celery_livelog.tokens import Tokens
@@ -20,6 +21,7 @@ from celery_livelog.web.gate import Gate, subprotocol_of
 from celery_livelog.web.gate_caps import Limits
 from celery_livelog.web.gate_origins import Origins
 from celery_livelog.web.gate_strangers import Strangers, nobody, users, visitors
+from celery_livelog.web.refusal import BrokenOff
 from celery_livelog.web.request import Request
 from celery_livelog.web.sessions import Session
 from celery_livelog.web.site import Site
@@ -27,8 +29,6 @@ from celery_livelog.web.site import Site
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-_SOCKETS = ("/ws",)
 
 
 def app(
@@ -103,7 +103,7 @@ class Logs:
                 await _while_connected(_serve(site, request, send), receive)
         elif scope["type"] == "websocket":
             await receive()  # what asks for the connection
-            if site is None or request is None or request.path not in _SOCKETS:
+            if site is None or request is None or request.path not in site.sockets:
                 await send({"type": "websocket.close"})  # before it is accepted: 403
             else:
                 await _Socket(site, request, receive, send).serve()
@@ -159,10 +159,8 @@ def _request(scope: Scope, prefix: str) -> Request | None:
 
 async def _serve(site: Site, request: Request, send: Send) -> None:
     async with site.answering(request) as answer:
-        try:
+        with suppress(BrokenOff):  # the server cuts what is left open
             await _answer(answer, send)
-        except StoreError as error:  # an answer that ends as it should would pass for the whole log: it is left open
-            complain("a log could not be read to its end", error)
 
 
 async def _answer(answer: Whole | Streamed, send: Send) -> None:

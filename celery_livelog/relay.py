@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery_livelog.errors import SettingsError
+from celery_livelog.ingest import Ingest
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
 from celery_livelog.tokens import Tokens
@@ -87,9 +88,10 @@ async def serve(settings: Settings, options: Options, say: Callable[[str], Any],
     may_measure = Networks(options.metrics)
     tls = _tls(options)
     reader = Reader(settings, app)
+    writers = Ingest(settings) if settings.secret_key else None  # without a key nobody has a token to write
     try:
         await reader.recent(1)
-        site = Site(settings, reader, gate, options.limits)
+        site = Site(settings, reader, gate, options.limits, writers)
         site.open["/metrics"] = Metrics(site.counts, may_measure).answer
         server = Server(site, options.root)
         port = server.listen(options.address, options.port, tls)
@@ -101,6 +103,8 @@ async def serve(settings: Settings, options: Options, say: Callable[[str], Any],
         await stopped.wait()
         await server.close()
     finally:
+        if writers is not None:
+            await writers.close()
         await reader.close()
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from celery_livelog.errors import TokenError
 from celery_livelog.permissions import Viewer
-from celery_livelog.tokens import Tokens
+from celery_livelog.tokens import Tokens, Writer
 from celery_livelog.web.gate_addresses import Proxies
 from celery_livelog.web.gate_origins import Origins
 from celery_livelog.web.gate_strangers import Strangers, nobody
@@ -74,6 +74,18 @@ class Gate:
         """
         try:
             return replace(self.tokens.viewer(token, time.time()), address=address)
+        except TokenError as error:
+            raise unauthorized(str(error)) from None
+
+    def writer(self, request: Request) -> Writer | None:
+        """Who writes; None while that is nobody. Raises as `viewer_with` does."""
+        token = token_of(request)
+        return None if token is None else self.writer_with(token)
+
+    def writer_with(self, token: str) -> Writer:
+        """Who writes with a token; raises as `viewer_with` does."""
+        try:
+            return self.tokens.writer(token, time.time())
         except TokenError as error:
             raise unauthorized(str(error)) from None
 

@@ -18,6 +18,13 @@ _CODES = {
 }
 
 
+class BrokenOff(LivelogError):
+    """Raised when an answer that has begun cannot be brought to its end.
+
+    Whoever sends it cuts the connection: an answer that ends as it should would pass for the whole log.
+    """
+
+
 class Refusal(LivelogError):
     """Raised when a request is not answered with 200; its text says why and what to do."""
 

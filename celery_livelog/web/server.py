@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
@@ -13,6 +14,7 @@ from tornado.web import Application, RequestHandler
 from celery_livelog.errors import LivelogError
 from celery_livelog.web.api import Streaming
 from celery_livelog.web.gate import subprotocol_of
+from celery_livelog.web.refusal import BrokenOff
 from celery_livelog.web.request import Request
 from celery_livelog.web.sessions import Session
 from celery_livelog.web.site import Site
@@ -39,7 +41,8 @@ class Server:
         self.site = site
         self.root = root
         self.sockets: set[_Socket] = set()
-        handlers: list[tuple[str, type[RequestHandler]]] = [(f"{root}/ws", _Socket), (".*", _Http)]
+        handlers: list[tuple[str, type[RequestHandler]]] = [(f"{root}{path}", _Socket) for path in site.sockets]
+        handlers.append((".*", _Http))
         # Nothing is said of single requests: others decide how many there are, and what stands in them.
         self._app = Application(handlers, log_function=lambda handler: None, livelog_server=self)
         self._server: HTTPServer | None = None
@@ -121,7 +124,8 @@ class _Http(Streaming):
 
     async def _serve(self, site: Site, request: Request) -> None:
         async with site.answering(request) as answer:
-            await self.write_answer(answer)
+            with suppress(BrokenOff):  # then it is cut already
+                await self.write_answer(answer)
 
 
 class _Socket(SessionSocket):

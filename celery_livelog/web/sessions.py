@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from celery_livelog.cancel import cancel
+from celery_livelog.tokens import Writer
 from celery_livelog.web.counts import Counts
 from celery_livelog.web.gate_caps import Place
 from celery_livelog.web.refusal import Refusal
@@ -28,6 +29,15 @@ class Session(Protocol):
 
     async def stop(self) -> None:
         """The connection is gone: end everything."""
+
+
+class Writers(Protocol):
+    """What takes logs from elsewhere."""
+
+    def session(
+        self, send: Send, close: Close, *, writer: Writer | None, authenticate: Callable[[str], Writer] | None
+    ) -> Session:
+        """A session in which somebody writes."""
 
 
 class Refused:

@@ -9,16 +9,17 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from urllib.parse import unquote
 
 from celery_livelog.door import reader_for
-from celery_livelog.errors import StoreError, TokenError, complain
+from celery_livelog.errors import AccessError, StoreError, TokenError, complain
 from celery_livelog.permissions import Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
+from celery_livelog.tokens import Writer
 from celery_livelog.viewer import ViewerSession
 from celery_livelog.web import files, pages, progress_file, routes
 from celery_livelog.web.answers import Streamed, Whole
@@ -26,26 +27,36 @@ from celery_livelog.web.counts import Counts
 from celery_livelog.web.gate import Gate, unauthorized
 from celery_livelog.web.gate_caps import Caps, Limits, Place
 from celery_livelog.web.health import Health
-from celery_livelog.web.refusal import Refusal
+from celery_livelog.web.refusal import BrokenOff, Refusal
 from celery_livelog.web.request import Request
 from celery_livelog.web.response_headers import preflight, with_headers
-from celery_livelog.web.sessions import Close, Limited, Refused, Send, Session
+from celery_livelog.web.sessions import Close, Limited, Refused, Send, Session, Writers
 
 Answer = Whole | Streamed
-#: Bytes of a message from a viewer, at most.
-_LONGEST = 64 * 1024
+_Opens = Callable[[Request, Place, Send, Close], Awaitable[Session]]
+#: Bytes of a message from a viewer, at most, and from a writer, whose session has a limit of its own.
+_LONGEST, _LONGEST_WRITTEN = 64 * 1024, 1 << 20
 _PROGRESS = re.compile("/run/([^/]+)/progress.jsonl")
 
 
 class Site:
-    """Serves what `reader` holds to those whom `gate` lets in."""
+    """Serves what `reader` holds to those whom `gate` lets in.
 
-    def __init__(self, settings: Settings, reader: Reader, gate: Gate, limits: Limits) -> None:
+    :param writers: what takes logs from elsewhere, if that is done here.
+    """
+
+    def __init__(
+        self, settings: Settings, reader: Reader, gate: Gate, limits: Limits, writers: Writers | None = None
+    ) -> None:
         self._settings = settings
+        self._writers = writers
         self._reader = reader
         self._gate = gate
         self._caps = Caps(limits)
         self.counts = Counts()
+        self._sockets: dict[str, _Opens] = {"/ws": self._viewing}
+        if writers is not None:
+            self._sockets["/ingest"] = self._writing
         #: What is answered to whoever asks, by path.
         self.open: dict[str, Callable[[Request], Awaitable[Answer]]] = {"/healthz": Health(reader).answer}
 
@@ -60,6 +71,10 @@ class Site:
                 answer = await _begun(await self._answer(request, place))
             except Refusal as refusal:
                 answer = self._refusal(refusal)
+            except TokenError as error:
+                answer = self._refusal(unauthorized(str(error)))
+            except AccessError:
+                answer = self._refusal(Refusal(404, "not found"))
             except StoreError as error:
                 complain("a request could not be answered", error)
                 answer = self._refusal(Refusal(503, "service unavailable"))
@@ -69,6 +84,11 @@ class Site:
             if place is not None:
                 place.release()
 
+    @property
+    def sockets(self) -> Collection[str]:
+        """The paths of WebSockets."""
+        return self._sockets
+
     async def session(self, request: Request, send: Send, close: Close) -> Session:
         """The session of a WebSocket that was accepted, also of one that may not have been."""
         request = self._gate.located(request)
@@ -76,14 +96,12 @@ class Site:
         try:
             place = self._caps.take(request.address)
             self._gate.check_origin(request)
-            viewer = await self._gate.viewer(request)
-            place.of_viewer(_key(viewer))
+            return await self._sockets[request.path](request, place, send, close)
         except Refusal as refusal:
             if place is not None:
                 place.release()
             self.counts.refusals[refusal.code] += 1
             return Refused(refusal, send, close)
-        return Limited("viewer", _LONGEST, place, self.counts, self._viewers(request, viewer, place), send, close)
 
     async def _answer(self, request: Request, place: Place) -> Answer:
         if request.path in self.open:
@@ -112,22 +130,45 @@ class Site:
         place.of_viewer(_key(viewer))
         return reader_for(self._reader, viewer)
 
-    def _viewers(self, request: Request, viewer: Viewer | None, place: Place) -> Callable[[Send, Close], Session]:
-        def make(send: Send, close: Close) -> Session:
-            def authenticate(token: str) -> Viewer:
-                try:
-                    holder = self._gate.viewer_with(token, request.address)
-                    place.of_viewer(_key(holder))
-                except Refusal as refusal:
-                    self.counts.refusals[refusal.code] += 1
-                    if refusal.status != 401:
-                        close(refusal.close_code, refusal.code)
-                    raise TokenError(str(refusal)) from None
+    async def _viewing(self, request: Request, place: Place, send: Send, close: Close) -> Session:
+        viewer = await self._gate.viewer(request)
+        place.of_viewer(_key(viewer))
+
+        def authenticate(token: str) -> Viewer:
+            with self._telling(close):
+                holder = self._gate.viewer_with(token, request.address)
+                place.of_viewer(_key(holder))
                 return holder
 
+        def make(send: Send, close: Close) -> Session:
             return ViewerSession(self._reader, send, close, viewer=viewer, authenticate=authenticate)
 
-        return make
+        return Limited("viewer", _LONGEST, place, self.counts, make, send, close)
+
+    async def _writing(self, request: Request, place: Place, send: Send, close: Close) -> Session:
+        writers = self._writers
+        assert writers is not None
+        writer = self._gate.writer(request)
+
+        def authenticate(token: str) -> Writer:
+            with self._telling(close):
+                return self._gate.writer_with(token)
+
+        def make(send: Send, close: Close) -> Session:
+            return writers.session(send, close, writer=writer, authenticate=authenticate)
+
+        return Limited("writer", _LONGEST_WRITTEN, place, self.counts, make, send, close)
+
+    @contextmanager
+    def _telling(self, close: Close) -> Iterator[None]:
+        """Tell a session of a refusal in its own words."""
+        try:
+            yield
+        except Refusal as refusal:
+            self.counts.refusals[refusal.code] += 1
+            if refusal.status != 401:
+                close(refusal.close_code, refusal.code)
+            raise TokenError(str(refusal)) from None
 
     def _refusal(self, refusal: Refusal) -> Whole:
         self.counts.refusals[refusal.code] += 1
@@ -144,8 +185,14 @@ async def _begun(answer: Answer) -> Answer:
 
     async def all_pieces() -> AsyncIterator[bytes]:
         yield first
-        async for piece in pieces:
-            yield piece
+        try:
+            async for piece in pieces:
+                yield piece
+        except (AccessError, TokenError) as error:
+            raise BrokenOff(str(error)) from error
+        except StoreError as error:
+            complain("a log could not be read to its end", error)
+            raise BrokenOff(str(error)) from error
 
     return replace(answer, pieces=all_pieces())
 

@@ -6,6 +6,7 @@ import http.client
 import json
 import socket as sockets
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
@@ -16,7 +17,20 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from celery_livelog.attempts import Attempt
-from tests.integration.relays import HIDDEN, OVER, RUNS, bearer, environment, follow, hear, logs, say, socket, token
+from tests.integration.relays import (
+    HIDDEN,
+    OVER,
+    RUNS,
+    TOKENS,
+    bearer,
+    environment,
+    follow,
+    hear,
+    logs,
+    say,
+    socket,
+    token,
+)
 from tests.integration.stored import Shipped
 from tests.integration.web import get
 from tests.nodes.relay import AsgiSite, Relay
@@ -214,6 +228,28 @@ def test_a_log_that_grows(url: str, servers: Served) -> None:
         assert seen == 1000
     assert response.read() == b"line 2\nline 3\n"
     answer.close()
+
+
+def test_a_log_that_is_written_elsewhere(servers: Served) -> None:
+    """It comes over the relay's other WebSocket, with a token of its own kind, and is read over the first."""
+    writing = TOKENS.write(prefix="elsewhere-", expires=time.time() + 600)
+    at = "2026-05-09T14:23:01+00:00"
+    for wrong in (token("elsewhere-1"), writing + "x"):
+        with socket(servers.relay, path="/ingest", headers={"Authorization": f"Bearer {wrong}"}) as client:
+            assert isinstance(hear(client), dict)
+            assert hear(client) == 4401
+    with socket(servers.relay, headers={"Authorization": f"Bearer {writing}"}) as client:
+        assert follow(client, "elsewhere-1") == ([], 4401)
+    reading = socket(servers.relay, headers=bearer("elsewhere-1"))
+    with (
+        reading as client,
+        socket(servers.relay, path="/ingest", headers={"Authorization": f"Bearer {writing}"}) as writer,
+    ):
+        say(writer, type="log_line", task_id="elsewhere-1", timestamp=at, stream="stdout", line="from afar")
+        say(writer, type="log_line_end", task_id="elsewhere-1", timestamp=at, exit_code=0)
+        assert follow(client, "elsewhere-1") == (["from afar"], 1000)
+    with pytest.raises(InvalidStatus), socket(servers.asgi, path="/ingest"):
+        pass
 
 
 def test_another_path_has_no_websocket(url: str) -> None:
