@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-_NAMES = ("cost", "stages", "throughput", "latency", "burst", "idle", "outage", "viewers")
+_NAMES = ("cost", "stages", "throughput", "latency", "burst", "idle", "outage", "viewers", "hostile")
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Many viewers in one process: WebSockets read by hand, so that it is the server that is measured and not its clients.
 
-``python -m benchmarks.crowd PORT TASK_ID VIEWERS STALLED`` prints ``ready`` when all are there, and figures at the end.
+``python -m benchmarks.crowd PORT TASK_ID VIEWERS STALLED [TOKEN]`` prints ``ready`` when all are there, and figures at
+the end.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class Viewer(asyncio.Protocol):
         if self._stalls is not None and self._stalls % 2:
             self._say({"type": "ack", "n": 0})
         after = f"{self._attempt}:{self.n}" if self.n else None
-        self._say({"type": "subscribe", "task_id": self._crowd.task_id, "after": after})
+        self._say({"type": "subscribe", "task_id": self._crowd.task_id, "after": after, "token": self._crowd.token})
         if self._stalls is not None and not self._stalls % 2:
             assert self._transport is not None
             self._transport.pause_reading()
@@ -173,9 +174,10 @@ class Viewer(asyncio.Protocol):
 class Crowd:
     """All of them."""
 
-    def __init__(self, port: int, task_id: str, count: int, stalled: int) -> None:
+    def __init__(self, port: int, task_id: str, count: int, stalled: int, token: str | None = None) -> None:
         self.port = port
         self.task_id = task_id
+        self.token = token
         self.delays = array("d")
         self.over = False
         self._there = self._ended = 0
@@ -219,4 +221,4 @@ class Crowd:
 
 
 if __name__ == "__main__":
-    asyncio.run(Crowd(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])).run())
+    asyncio.run(Crowd(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:]).run())

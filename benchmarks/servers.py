@@ -77,9 +77,9 @@ class Servers:
         """Start a Flower for a site."""
         return self._start(Flower(site.project, env=_ENV))
 
-    def relay(self, site: Site) -> Relay:
+    def relay(self, site: Site, **more: str) -> Relay:
         """Start a relay of a site's logs for as many viewers as come, on a port that it keeps."""
-        settings = {"LIVELOG_REDIS_URL": self.valkey.url, "LIVELOG_DIR": site.project.conf["livelog_dir"]}
+        settings = {"LIVELOG_REDIS_URL": self.valkey.url, "LIVELOG_DIR": site.project.conf["livelog_dir"], **more}
         many = [f"--port={free_port()}", "--max-connections=10000", "--max-per-address=10000"]
         return self._start(Relay(site.project.directory, settings, many))
 

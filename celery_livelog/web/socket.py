@@ -16,11 +16,17 @@ from celery_livelog.web.sessions import Session
 _CUT = 1 << 20
 
 
+#: Messages that may still come after a close. Who goes on sending has not read why, and never will.
+_LATE = 100
+
+
 class SessionSocket(WebSocketHandler):
     """Carries the messages of one session."""
 
     _session: Session | None = None
     _gone = False
+    _closed = False
+    _late = 0
 
     @property
     def ping_interval(self) -> float:
@@ -45,7 +51,16 @@ class SessionSocket(WebSocketHandler):
         session.start()
 
     def on_message(self, message: str | bytes) -> Awaitable[None] | None:
+        if self._closed:
+            self._late += 1
+            if self._late > _LATE and self.ws_connection is not None and self.ws_connection.stream is not None:
+                self.ws_connection.stream.close()
+            return None
         return None if self._session is None else self._session.receive(message)
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        self._closed = True
+        super().close(code, reason)
 
     def on_close(self) -> None:
         self._gone = True
