@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -21,6 +26,7 @@ from celery_livelog.ingest.session import Session
 from celery_livelog.reader import Reader
 from celery_livelog.records import Gap, Line, Record, StageComplete
 from celery_livelog.settings import Settings
+from celery_livelog.stores import requests
 from celery_livelog.tokens import Tokens, Writer
 from tests.nodes.ingest import KEY, IngestServer, token
 from tests.nodes.valkey import Valkey
@@ -442,3 +448,55 @@ def test_a_token_that_ends_ends_the_connection(settings: Settings, monkeypatch: 
     run(settings, story)
     assert shown(ask(settings, "42")[1])[:1] == ["line 1"]
     assert len([record for record in ask(settings, "42")[1] if isinstance(record, Line)]) == 1
+
+
+# -- the document ------------------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "ingest.md").read_text()
+
+
+def examples(text: str) -> list[dict[str, Any]]:
+    return [json.loads(example) for example in re.findall(r"^```json\n(.*)\n```", text, re.MULTILINE)]
+
+
+def test_every_message_of_the_document_is_one(settings: Settings) -> None:
+    """Those of a sender are taken, one after the other; those of the relay are what it says."""
+    by_line, _, by_shipper = PAGE.partition("## A worker that cannot reach Redis")
+    said = examples(by_line)
+    ours = [message for message in said if message["type"] in ("ack", "ready", "error")]
+    (numbered,) = (message for message in said if "seq" in message and message not in ours)
+    others = [message for message in said if message not in (*ours, numbered) and message["type"] != "hello"]
+    told: list[dict[str, Any]] = []
+
+    async def story(ingest: Ingest) -> None:
+        async with connected(ingest, writer(ids=["42"])) as client:
+            await client.say(numbered)
+            await until(lambda: client.acknowledged)
+            await client.say({"type": "hello"}, line(1, 43), *others, end())
+        told.extend(client.told)
+
+    run(settings, story)
+    assert [message["type"] for message in told] == ["ack", "ready", "error"]
+    assert sorted(told, key=str) == sorted(ours, key=str)
+    first, second = ask(settings, "42")[0]
+    assert (first.lines, first.skipped, second.lines, second.exit_code) == (2, 30, 1, 0)
+    assert len(archived(settings, count=2)) == len(others) + 2
+    types = re.findall(r"^\| `(\w+)`(?:, `(\w+)`)? \|", by_shipper, re.MULTILINE)
+    assert {name for names in types for name in names if name} == requests.TYPES
+    request, answer, refusal = examples(by_shipper)
+    assert isinstance(requests.decode(json.dumps(request)), requests.Records)
+    assert msgspec.convert(answer, requests.Answer).value == {"records": 1}
+    assert msgspec.convert(refusal, requests.Answer).forbidden
+
+
+def test_the_sender_of_the_document(site: Site, tmp_path: Path) -> None:
+    """It sends what a program prints, and how it ended."""
+    (sender,) = (
+        code for code in re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL) if "Popen" in code
+    )
+    (tmp_path / "send.py").write_text(sender)
+    environment = {**os.environ, "LIVELOG_URL": site.server.url, "LIVELOG_TOKEN": token(ids=["doc-1"])}
+    program = ["sh", "-c", "echo one; echo two >&2; exit 3"]
+    subprocess.run([sys.executable, "send.py", "doc-1", *program], cwd=tmp_path, env=environment, check=True)
+    assert shown(archived(site.settings, "doc-1")) == ["one", "two", "[FAILURE]"]
+    assert ask(site.settings, "doc-1")[0][0].exit_code == 3
