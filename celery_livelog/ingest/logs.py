@@ -19,7 +19,7 @@ from copy import copy
 from celery_livelog.attempts import Attempt
 from celery_livelog.cancel import cancel
 from celery_livelog.endings import LOST, of_lapse
-from celery_livelog.errors import StoreError, complain
+from celery_livelog.errors import complain
 from celery_livelog.ingest import writers
 from celery_livelog.ingest.log import Key, Log, begun, moment_after
 from celery_livelog.ingest.messages import LogMessage
@@ -39,6 +39,10 @@ _TICK_SECONDS = 1.0
 #: Logs that may be open in this process.
 _MOST = 10_000
 _LOCKS = 64
+
+
+class Unavailable(Exception):
+    """Raised when nothing can be taken here."""
 
 
 class Logs:
@@ -68,11 +72,12 @@ class Logs:
         """The log that a message is for: one that is open here, or has been elsewhere, or a new one.
 
         :raises NotYours: when the writer may not write it.
-        :raises StoreError: when that cannot be told, or nothing be taken, now.
+        :raises StoreError: when that cannot be told now.
+        :raises Unavailable: when no more logs are taken.
         """
         writers.check(writer, message.task)
         if not self._live or len(self._logs) >= _MOST:
-            raise StoreError("too many logs are open" if self._live else "there is no Redis here to take live lines")
+            raise Unavailable("too many logs are open" if self._live else "there is no Redis here to take live lines")
         key = Key(writers.identity(writer), message.task, str(message.attempt))
         async with self._opening[hash(key) % _LOCKS]:
             log = self._logs.get(key)
@@ -147,7 +152,7 @@ class Logs:
         now, gathered = utc(time.time_ns()), dict[Log, list[Record]]()
         for log, message, size in batch:
             running = log.plain.attempt.running
-            gathered.setdefault(log, []).extend(log.plain.feed(message, now))
+            gathered.setdefault(log, []).extend(_records(log, message, now))
             log.taken(size)
             if running and not log.plain.attempt.running:
                 self._end(log, gathered.pop(log))
@@ -204,6 +209,14 @@ class Logs:
             await self._loop.run_in_executor(self._hand, work)
         except Exception as error:  # noqa: BLE001 - what the sinks take they keep; the connection must not end
             complain("what arrives from elsewhere cannot be handed to the stores", error)
+
+
+def _records(log: Log, message: LogMessage, now: str) -> list[Record]:
+    try:
+        return log.plain.feed(message, now)
+    except Exception as error:  # noqa: BLE001 - values of users: one message must not cost others
+        complain("a message from elsewhere cannot be used", error)
+        return []
 
 
 def _new_id(writer: Writer, task_id: str) -> str:

@@ -15,6 +15,9 @@ from celery_livelog.ingest.shipping import Stores
 from celery_livelog.settings import Settings
 from celery_livelog.tokens import Writer
 
+#: Seconds that sessions get to write what they have taken.
+_SECONDS = 5.0
+
 
 class Ingest:
     """Makes the sessions; what they write goes to the stores of these settings."""
@@ -46,10 +49,15 @@ class Ingest:
 
     async def close(self) -> None:
         """End all sessions and write what there is."""
-        for session in list(self._sessions):
-            await session.go_away()
-            await session.stop()
+        ends = [asyncio.create_task(_end(session)) for session in self._sessions]
+        if ends:
+            await asyncio.wait(ends, timeout=_SECONDS)
         if self._logs is not None:
             await self._logs.close()
         await asyncio.to_thread(self._stores.close)
         self._owners.close()
+
+
+async def _end(session: Session) -> None:
+    await session.go_away()
+    await session.stop()

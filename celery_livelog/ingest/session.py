@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from celery_livelog.ingest.acknowledging import Acknowledging
 from celery_livelog.ingest.inbox import Inbox
 from celery_livelog.ingest.known import Known
 from celery_livelog.ingest.log import Log
-from celery_livelog.ingest.logs import Logs
+from celery_livelog.ingest.logs import Logs, Unavailable
 from celery_livelog.ingest.messages import BadMessage, EndMessage, LogMessage, parse
 from celery_livelog.ingest.shipping import Shipping, Stores
 from celery_livelog.ingest.writers import NotYours
@@ -31,6 +32,8 @@ from celery_livelog.tokens import Writer
 PROTOCOL = 1
 #: Bytes of a message.
 LONGEST = 512 * 1024
+#: Seconds between two questions to stores that do not answer; for a last word to one that is let go.
+_STORE_SECONDS, _FAREWELL_SECONDS = 1.0, 1.0
 #: Seconds in which a connection must say who it is.
 _HELLO_SECONDS = 10.0
 #: Messages that cannot be used, or tasks that may not be written, after which the connection is closed.
@@ -115,9 +118,10 @@ class Session:
         self._closed = True
         self._inbox.close()
         self._acknowledging.hurry()
-        work, watch = self._tasks
-        await work
-        await cancel(watch)
+        if self._tasks:
+            work, watch = self._tasks
+            await work
+            await cancel(watch)
         await self._acknowledging.stop()
         await self._shipping.stop()
 
@@ -131,8 +135,10 @@ class Session:
                 await self._take(messages)
         except _Over as over:
             await self._end(over)
-        except StoreError as error:
+        except Unavailable as error:
             await self._end(_Over(UNAVAILABLE, "unavailable", str(error)))
+        except StoreError:
+            pass  # the connection is gone, and so is what it has sent of a new log while stores were away
         except Exception as error:  # noqa: BLE001 - a fault of ours ends this connection only
             complain("a connection that writes logs fails", error)
             await self._end(_Over(UNAVAILABLE, "unavailable", "try again later"))
@@ -182,12 +188,23 @@ class Session:
             if len(self._writing) >= _MOST_LOGS:
                 raise _Over(TOO_MANY, "too_many", f"a connection writes at most {_MOST_LOGS} logs at a time")
             await self._feed(batch)  # what is before it may be what it goes on with
-            log = self._writing[place] = await self._logs.open(self._known(), message, self._acknowledging.heard)
+            log = self._writing[place] = await self._open(message)
             if message.attempt and log.given_up:
                 await self._tell("over", f"attempt {place[1][:60]!r} of task {place[0][:60]!r} was given up")
         if isinstance(message, EndMessage):
             del self._writing[place]
         return log
+
+    async def _open(self, message: LogMessage) -> Log:
+        """The log of a message. While the stores do not tell, the connection is held back."""
+        while True:
+            try:
+                return await self._logs.open(self._known(), message, self._acknowledging.heard)
+            except StoreError as error:
+                complain("a log from elsewhere waits", error)
+                if self._closed:
+                    raise
+            await asyncio.sleep(_STORE_SECONDS)
 
     async def _feed(self, batch: list[tuple[Log, LogMessage, int]]) -> None:
         if batch:
@@ -244,7 +261,8 @@ class Session:
         if self._closed:
             return
         self._closed = True
-        await self._tell(over.code, str(over))
+        with suppress(asyncio.TimeoutError):  # it may not read
+            await asyncio.wait_for(self._tell(over.code, str(over)), _FAREWELL_SECONDS)
         self._close(over.close, over.code)
 
     async def _tell(self, code: str, message: str, **more: str) -> None:

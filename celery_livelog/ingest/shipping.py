@@ -42,6 +42,8 @@ from celery_livelog.stores.requests import (
 
 #: Bytes of bodies of one connection that may be here at a time, beside the one that comes.
 _MOST_BYTES = 16 * 1024 * 1024
+#: Bytes of records for the live stream in one request.
+_MOST_RECORDS = 8 * 1024 * 1024
 #: Requests that may wait.
 _MOST_WAITING = 1000
 #: Threads that wait for archives and databases.
@@ -96,8 +98,9 @@ class Shipping:
             request = decode(text)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise BadMessage(f"not a request: {str(error)[:200]}") from None
-        if not 0 <= request.size <= LONGEST_BODY or request.id in self._coming:
-            raise BadMessage(f"a request with a body of {request.size} bytes; expected at most {LONGEST_BODY}")
+        most = _MOST_RECORDS if isinstance(request, Records) else LONGEST_BODY
+        if not 0 <= request.size <= most or request.id in self._coming:
+            raise BadMessage(f"a request with a body of {request.size} bytes; expected at most {most}")
         if request.size:
             if sum(begun.size for begun, _ in self._coming.values()) + request.size > LONGEST_BODY:
                 raise BadMessage("too many bodies at once")

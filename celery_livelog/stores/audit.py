@@ -142,11 +142,15 @@ class Audit:
 def difference(segment: Segment, data: bytes) -> str:
     """What is wrong with a segment on its own; empty when these bytes are the records that it is said to have."""
     try:
-        claimed = seekable.claimed(data)
+        claims = seekable.claims(data)
+        claimed = sum(size for _, size in claims)
+        if claimed != segment.raw_bytes:
+            return f"it unpacks to {claimed} bytes instead of {segment.raw_bytes}"
+        for frame, size in claims:  # many lines take far more memory than their bytes
+            if size > seekable.FRAME_BYTES and not seekable.is_one_line(frame):
+                return f"a frame of {size} bytes holds several lines; expected at most {seekable.FRAME_BYTES}"
     except ArchiveError as error:
         return str(error)
-    if claimed != segment.raw_bytes:
-        return f"it unpacks to {claimed} bytes instead of {segment.raw_bytes}"
     checked = Checked("", "")
     _Log(checked, segment.first - 1).segment(segment, data)
     return "; ".join(finding.what for finding in checked.findings)

@@ -63,6 +63,10 @@ def unpack(frame: bytes) -> list[bytes]:
 
     :raises ArchiveError: when the frame is damaged, or claims more than `FRAME_LIMIT`.
     """
+    return _raw(frame).split(b"\n")[:-1]
+
+
+def _raw(frame: bytes) -> bytes:
     try:
         claimed = zstd.get_frame_info(frame).decompressed_size or 0
         if not 0 < claimed <= FRAME_LIMIT:
@@ -73,7 +77,7 @@ def unpack(frame: bytes) -> list[bytes]:
         raise ArchiveError(f"a frame is damaged: {error}") from error
     if not decompressor.eof or len(raw) != claimed:
         raise ArchiveError(f"a frame is damaged: it claims to hold {claimed} bytes and gives {len(raw)}")
-    return raw.split(b"\n")[:-1]
+    return raw
 
 
 def offsets(end: bytes, size: int) -> list[int]:
@@ -107,17 +111,24 @@ def scan(packed: bytes) -> list[int]:
     return found
 
 
-def claimed(packed: bytes) -> int:
-    """How many bytes all frames together say that they hold.
+def claims(packed: bytes) -> list[tuple[bytes, int]]:
+    """The frames, and how many bytes each says that it holds.
 
     :raises ArchiveError: when the seek table does not fit, or a frame is none.
     """
-    found = offsets(packed, len(packed))
+    frames = [packed[here:there] for here, there in pairwise(offsets(packed, len(packed)))]
     try:
-        infos = (zstd.get_frame_info(packed[here:there]) for here, there in pairwise(found))
-        return sum(info.decompressed_size or 0 for info in infos)
+        return [(frame, zstd.get_frame_info(frame).decompressed_size or 0) for frame in frames]
     except zstd.ZstdError as error:
         raise ArchiveError(f"a frame is damaged: {error}") from error
+
+
+def is_one_line(frame: bytes) -> bool:
+    """Whether a frame holds a single line.
+
+    :raises ArchiveError: as `unpack`.
+    """
+    return _raw(frame).count(b"\n") == 1
 
 
 def _cut(lines: Sequence[bytes]) -> list[int]:

@@ -9,8 +9,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ from websockets.sync.client import ClientConnection, connect
 from celery_livelog.attempts import Attempt
 from celery_livelog.environment import settings_of
 from celery_livelog.ingest import Ingest, inbox, log, logs, session
-from celery_livelog.ingest.session import Session
 from celery_livelog.reader import Reader
 from celery_livelog.records import Gap, Line, Record, StageComplete
 from celery_livelog.settings import Settings
 from celery_livelog.stores import requests
-from celery_livelog.tokens import Tokens, Writer
+from celery_livelog.tokens import Tokens
+from tests.integration.ingesting import connected, run, until, writer
 from tests.nodes.ingest import KEY, IngestServer, token
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
@@ -209,59 +209,6 @@ def test_what_is_no_message(site: Site) -> None:
 @pytest.fixture
 def settings(valkey: Valkey, tmp_path: Path) -> Settings:
     return Settings.from_conf({"livelog_redis_url": valkey.url, "livelog_dir": str(tmp_path)})
-
-
-class Connection:
-    """A client's end: what it was told, and with what it was closed."""
-
-    def __init__(self, ingest: Ingest, writer: Writer | None) -> None:
-        self.told: list[dict[str, Any]] = []
-        self.closed: list[int] = []
-        authenticate = lambda text: Tokens([KEY]).writer(text, time.time())  # noqa: E731
-        self.session: Session = ingest.session(
-            self._hear, lambda code, _: self.closed.append(code), writer=writer, authenticate=authenticate
-        )
-        self.session.start()
-
-    async def say(self, *messages: dict[str, Any]) -> None:
-        for message in messages:
-            await self.session.receive(json.dumps(message))
-
-    @property
-    def acknowledged(self) -> int:
-        return max((told["seq"] for told in self.told if told["type"] == "ack"), default=0)
-
-    async def _hear(self, message: bytes) -> None:
-        self.told.append(json.loads(message))
-
-
-def writer(name: str = "", account: str = "", **what: Any) -> Writer:
-    return Tokens([KEY]).writer(token(name, account=account, **what), time.time())
-
-
-@asynccontextmanager
-async def connected(ingest: Ingest, who: Writer | None) -> AsyncIterator[Connection]:
-    connection = Connection(ingest, who)
-    try:
-        yield connection
-    finally:
-        await connection.session.stop()
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait for something on this loop."""
-    await asyncio.to_thread(wait_for, condition)
-
-
-def run(settings: Settings, story: Callable[[Ingest], Awaitable[None]]) -> None:
-    async def told() -> None:
-        ingest = Ingest(settings)
-        try:
-            await story(ingest)
-        finally:
-            await ingest.close()
-
-    asyncio.run(told())
 
 
 @contextmanager
