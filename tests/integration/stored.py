@@ -26,10 +26,10 @@ class Shipped:
         self._stores = Stores(settings, (1, 2), Path(settings.dir) / "a-lease")
         self._stores.archived = self.archived.append
 
-    def begin(self, number: int, task_id: str = TASK, lease: str = "") -> Attempt:
-        """An attempt of the task; a higher number starts later."""
+    def begin(self, number: int, task_id: str = TASK, lease: str = "", **known: str) -> Attempt:
+        """An attempt of the task; a higher number starts later. `known` is what else is known of it."""
         started = f"2026-01-02T03:04:{number:02}+00:00"
-        attempt = Attempt(attempt=f"{number:016x}", task_id=task_id, started=started, lease=lease)
+        attempt = Attempt(attempt=f"{number:016x}", task_id=task_id, started=started, lease=lease, **known)
         self._stores.catalog(copy(attempt))
         return attempt
 
