@@ -17,7 +17,8 @@ from django.test import Client
 from celery_livelog import run
 from celery_livelog.contrib.django import flights
 from celery_livelog.contrib.django.stage_news import StageNews, message_of
-from tests.integration import django_site, django_urls
+from celery_livelog.permissions import EVERYTHING, Viewer
+from tests.integration import django_site, django_urls, site_rule
 from tests.nodes.project import Project
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
@@ -172,6 +173,25 @@ def test_pages_are_served_while_the_stores_are_away(
         django_site.serve(project)
 
 
+def test_the_site_s_rule_is_asked(project: Project, browser: Client, valkey_server: Valkey) -> None:
+    """What it hides is told to nobody, not even to whom the run belongs; of the rest it knows who asks."""
+    site_rule.says(lambda viewer, action, run: run.name == "shown" and viewer.name == "own1" and action == "runs")
+    conf = project.conf
+    project.conf = {**conf, "livelog_permission": site_rule.PATH}
+    try:
+        django_site.serve(project)
+        hidden = start(project, "hidden")
+        start(project, "shown")
+        told(browser, "shown", "Wait: started", [])
+        wait_for(lambda: ("runs", hidden) in site_rule.asked, what="the question about the hidden run")
+        assert "hidden" not in browser.get("/page").content.decode()
+    finally:
+        project.conf = conf
+        django_site.serve(project)
+        for key in ("hidden", "shown"):
+            valkey_server.client.rpush(key, "go")
+
+
 def peek() -> list[str]:
     """What the process knows to tell to `own1`, whether it was told or not."""
     from celery_livelog.contrib.django.background import background
@@ -180,7 +200,7 @@ def peek() -> list[str]:
     back = background()
     assert back is not None
     watched = flights.Flights(back)
-    watched._here[str(django_site.user_id("own1"))] = 0.0
+    watched._here[str(django_site.user_id("own1"))] = 0.0, Viewer(via="test", seen=EVERYTHING)
     known = back.wait(watched._look())
     return [
         str(message_of(new))

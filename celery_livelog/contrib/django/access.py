@@ -6,6 +6,7 @@ A user who is logged in sees what ``LIVELOG_SCOPE`` gives. Whatever goes wrong w
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from django.http import HttpRequest
@@ -27,10 +28,20 @@ def staff(request: HttpRequest) -> Any:
 def viewer_of(request: HttpRequest) -> Viewer | None:
     """Who sends a request; None when nobody is logged in. May ask the database."""
     user = getattr(request, "user", None)
+    return None if user is None or not user.is_authenticated else _viewer(request, _seen_by(request))
+
+
+def owner_of(request: HttpRequest, owners: Iterable[str]) -> Viewer | None:
+    """Who sends a request, as one who sees the runs of these owners alone. May ask the database."""
+    user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return None
+    return _viewer(request, tuple(Scope(owner=owner) for owner in owners))
+
+
+def _viewer(request: HttpRequest, seen: Seen) -> Viewer:
     address = request.META.get("REMOTE_ADDR") or ""
-    return Viewer(via="django", name=str(user), address=address, seen=_seen_by(request), user=user)
+    return Viewer(via="django", name=str(request.user), address=address, seen=seen, user=request.user)
 
 
 def _seen_by(request: HttpRequest) -> Seen:

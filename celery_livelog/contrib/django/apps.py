@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from celery_livelog import rule
 from celery_livelog.contrib.django import conf
 from celery_livelog.errors import SettingsError
 
@@ -42,7 +43,7 @@ def check(**_: Any) -> list[checks.CheckMessage]:
         conf.scope,
         conf.message,
         conf.held_requests,
-        lambda: conf.livelog_settings(conf.celery_app()),
+        _check_livelog,
     )
     for number, ask in enumerate(asked, 1):
         try:
@@ -50,6 +51,13 @@ def check(**_: Any) -> list[checks.CheckMessage]:
         except (ImproperlyConfigured, SettingsError, TypeError, ValueError) as error:
             found.append(checks.Error(str(error), id=f"livelog.E00{number}"))
     return found + _check_order(list(settings.MIDDLEWARE))
+
+
+def _check_livelog() -> None:
+    """Read what livelog is told, and import the site's rule."""
+    livelog = conf.livelog_settings(conf.celery_app())
+    if livelog is not None and livelog.permission is not None:
+        rule.load(livelog.permission)
 
 
 def _check_order(middleware: list[str]) -> list[checks.CheckMessage]:

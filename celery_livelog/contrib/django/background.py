@@ -58,6 +58,7 @@ class Background:
 
     :param settings: where it reads.
     :param app: whose workers it may ask.
+    :raises SettingsError: when the site's rule cannot be imported.
     """
 
     def __init__(self, settings: Settings, app: Celery) -> None:
@@ -67,7 +68,11 @@ class Background:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="livelog-reader", daemon=True)
         self._thread.start()
-        self.reader = asyncio.run_coroutine_threadsafe(self._make_reader(), self._loop).result()
+        try:
+            self.reader = asyncio.run_coroutine_threadsafe(self._make_reader(), self._loop).result()
+        except BaseException:
+            self._loop.call_soon_threadsafe(self._loop.stop)  # each request tries again
+            raise
 
     def start(self, work: Coroutine[Any, Any, T]) -> None:
         """Let something be done, and do not wait for it."""

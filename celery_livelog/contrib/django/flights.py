@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from celery_livelog.contrib.django.background import Background
+from celery_livelog.door import reader_for
 from celery_livelog.errors import LivelogError, complain
-from celery_livelog.permissions import OWNER
+from celery_livelog.permissions import OWNER, Viewer
 from celery_livelog.runs import RunView, Stage
 
 #: A run's account, site and id.
@@ -42,14 +43,21 @@ class Flights:
 
     def __init__(self, background: Background) -> None:
         self._background = background
-        self._here: dict[str, float] = {}
+        self._here: dict[str, tuple[float, Viewer]] = {}
         self._known: dict[str, tuple[Flight, ...]] = {}
         self._watching = False
 
-    def of(self, owners: Iterable[str]) -> tuple[Flight, ...]:
-        """The runs that began with one of these as owner; asks nobody and waits for nothing."""
-        now = time.monotonic()
-        self._here.update(dict.fromkeys(owners, now))
+    @property
+    def ruled(self) -> bool:
+        """Whether the site has a rule, which has to know who the users are."""
+        return bool(self._background.reader.rule)
+
+    def of(self, owners: Iterable[str], viewer: Viewer) -> tuple[Flight, ...]:
+        """The runs that began with one of these as owner; asks nobody and waits for nothing.
+
+        :param viewer: whom these stand for.
+        """
+        self._here.update(dict.fromkeys(owners, (time.monotonic(), viewer)))
         if not self._watching:
             self._watching = True
             self._background.start(self._watch())
@@ -62,14 +70,14 @@ class Flights:
                     self._known = await self._look()
                 except LivelogError as error:
                     complain("runs cannot be watched", error)
-                idle = time.monotonic() - max(self._here.values(), default=0)
+                idle = time.monotonic() - max((at for at, _ in self._here.values()), default=0)
                 await asyncio.sleep(_SOON if idle < _ACTIVE else _LATER)
         finally:
             self._watching = False
 
     def _forget_who_left(self) -> bool:
         since = time.monotonic() - _HERE
-        for owner, at in list(self._here.items()):
+        for owner, (at, _) in list(self._here.items()):
             if at < since:
                 del self._here[owner]
         return bool(self._here)
@@ -77,10 +85,12 @@ class Flights:
     async def _look(self) -> dict[str, tuple[Flight, ...]]:
         since = (datetime.now(timezone.utc) - REMEMBERED).isoformat()
         found: dict[str, tuple[Flight, ...]] = {}
-        runs = self._background.reader.runs
-        for run in await runs.recent(_RUNS):
+        reader = self._background.reader
+        # One look at all runs for all users. What they are told of each, the door gives.
+        for run in await reader.runs.recent(_RUNS):
             owner = run.fields.get(OWNER, "")
             if owner in self._here and (run.state == "RUNNING" or run.ended > since):
+                runs = reader_for(reader, self._here[owner][1]).runs
                 stages = await runs.within(run.account, run.site).stages(run.run_id)
                 found[owner] = (Flight(run, tuple(stages)), *found.get(owner, ()))  # the oldest first
         return found

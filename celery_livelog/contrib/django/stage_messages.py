@@ -18,10 +18,12 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
 from celery_livelog.contrib.django import conf
+from celery_livelog.contrib.django.access import owner_of
 from celery_livelog.contrib.django.background import Background, background
 from celery_livelog.contrib.django.flights import Flight, Flights
 from celery_livelog.contrib.django.stage_news import StageNews, news
 from celery_livelog.errors import LivelogError, complain
+from celery_livelog.permissions import EVERYTHING, Viewer
 
 logger = logging.getLogger("celery_livelog.contrib.django")
 
@@ -59,7 +61,7 @@ class StageMessagesMiddleware(MiddlewareMixin):
     def _tell(self, request: HttpRequest) -> None:
         user_id = request.session.get(SESSION_KEY)
         watched = None if user_id is None else self._watched()
-        flights = () if watched is None else watched.of(_owners(user_id))
+        flights = () if watched is None else _flights_of(request, watched, user_id)
         if flights and request.user.is_authenticated:
             queued = request._messages._queued_messages
             before = len(queued)
@@ -85,6 +87,13 @@ def _is_page(request: HttpRequest) -> bool:
         and headers.get("Sec-Fetch-Dest", "document") == "document"
         and headers.get("X-Requested-With") != "XMLHttpRequest"
     )
+
+
+def _flights_of(request: HttpRequest, watched: Flights, user_id: str) -> tuple[Flight, ...]:
+    """The runs of a user who is logged in, if that is so."""
+    owners = _owners(user_id)
+    viewer = owner_of(request, owners) if watched.ruled else Viewer(via="django", seen=EVERYTHING)
+    return () if viewer is None else watched.of(owners, viewer)
 
 
 def _owners(user_id: str) -> tuple[str, ...]:
