@@ -18,9 +18,6 @@ from celery_livelog import files, spool
 from celery_livelog.frames import STDERR, STDOUT
 from celery_livelog.interrupts import is_interrupt
 
-#: Free bytes that shared memory must have to hold raw files: Docker gives 64 MiB, which one subprocess can fill.
-_SHARED_MEMORY_ROOM = 256 * 1024 * 1024
-
 
 class Descriptors:
     """The two raw files of this process and the saved console.
@@ -30,7 +27,7 @@ class Descriptors:
     """
 
     def __init__(self, directory: Path, process: str) -> None:
-        self._place = spool.SHARED_MEMORY if _has_room(spool.SHARED_MEMORY) else directory
+        self._place = spool.raw_place(directory)
         self._process = process
         self._saved = {fd: files.aside(os.dup(fd)) for fd in (STDOUT, STDERR)}
         self._raw: dict[int, int] = {}
@@ -132,14 +129,6 @@ class Descriptors:
             paths[name] = str(path)
         self._raw_out, self._raw_err = self._raw[STDOUT], self._raw[STDERR]
         return paths
-
-
-def _has_room(place: Path) -> bool:
-    try:
-        room = os.statvfs(place)
-    except OSError:
-        return False
-    return os.access(place, os.W_OK) and room.f_bavail * room.f_frsize >= _SHARED_MEMORY_ROOM
 
 
 def _flush_buffers() -> None:

@@ -142,6 +142,27 @@ def of_exit(signal_number: int, status: int, memory: int, *, requeued: bool) -> 
     return Ending(state, ending.exit_code, ending.reason + again)
 
 
+def of_program(status: int, memory: int) -> Ending:
+    """The end of a program, by its exit status as `os.waitstatus_to_exitcode` gives it.
+
+    :param memory: the most bytes that it had.
+    """
+    if status < 0:
+        return of_exit(-status, 0, memory, requeued=False)
+    return Ending("FAILURE", status, f"the program left with exit code {status}") if status else Ending("SUCCESS", 0)
+
+
+def of_no_program(exit_code: int, why: str) -> Ending:
+    """The end of a program that could not be started: 127 when it is not there, 126 when it cannot be executed."""
+    return Ending("FAILURE", exit_code, _text(why))
+
+
+def word_of_orphan(task_id: str) -> Word:
+    """What holds of a program when the process is killed that waits for its end."""
+    reason = "celery-livelog exec was killed: all that the program printed is here, but nobody saw how it ended"
+    return Word(task_id=task_id, ending=Ending(LOST, 137, reason))
+
+
 def of_silence(pid: int, *, worker_gone: bool) -> Ending:
     """The end of a task whose process is gone, when nobody has said how."""
     if worker_gone:

@@ -7,7 +7,8 @@
         worker.lock                held by the worker's main process while it lives
         shipper.lock               held by the shipper that ships this directory
         doorbell                   FIFO: a byte wakes the shipper
-        awake                      one byte, mapped: 1 while the shipper sleeps and wants to be rung for; then its pulse
+        awake                      mapped: 1 while the shipper sleeps and wants to be rung for; its pulse; how much of
+                                   the raw files was shown, where that is not the shipper's to do
         <process>.lock             held by a process that writes journals, while it lives
         <process>.000001.journal   what that process appended
         <process>.000001.done      the attempts in it whose logs are where they belong
@@ -39,6 +40,8 @@ SETTINGS = "settings.json"
 WAITING = ".waiting"
 #: Where raw files lie when it has room for them.
 SHARED_MEMORY = Path("/dev/shm")
+#: Free bytes that it must have for that: Docker gives 64 MiB, which one subprocess can fill.
+_SHARED_MEMORY_ROOM = 256 * 1024 * 1024
 
 
 def create(root: str) -> Path:
@@ -84,6 +87,16 @@ def spent(directory: Path) -> int:
     except OSError:
         pass  # a file went away while we looked
     return total
+
+
+def raw_place(directory: Path) -> Path:
+    """Where raw files lie: in shared memory, or in the spool directory when that has no room."""
+    try:
+        room = os.statvfs(SHARED_MEMORY)
+    except OSError:
+        return directory
+    roomy = os.access(SHARED_MEMORY, os.W_OK) and room.f_bavail * room.f_frsize >= _SHARED_MEMORY_ROOM
+    return SHARED_MEMORY if roomy else directory
 
 
 def raw_path(place: Path, process: str, name: str) -> Path:
@@ -167,9 +180,10 @@ def held(directory: Path, name: str) -> bool:
 _FLOCK = struct.Struct("hhqqi4x")  # type, whence, start, length, pid
 _WHOLE_FILE = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
-_BELL_BYTES = 16
+_BELL_BYTES = 32
 _ASLEEP = 0
 _PULSE = slice(8, 16)
+_SHOWN = {1: slice(16, 24), 2: slice(24, 32)}
 
 
 class Doorbell:
@@ -226,6 +240,14 @@ class Doorbell:
     def pulse(self) -> int:
         """The shipper's last beat."""
         return int.from_bytes(self._page[_PULSE], "little")
+
+    def show(self, stream: int, size: int) -> None:
+        """Said by who shows raw files by itself: so many bytes of this one need not be kept."""
+        self._page[_SHOWN[stream]] = size.to_bytes(8, "little")
+
+    def shown(self, stream: int) -> int:
+        """What `show` has said."""
+        return int.from_bytes(self._page[_SHOWN[stream]], "little")
 
     def close(self) -> None:
         """Let go of both; harmless when done twice."""

@@ -15,6 +15,7 @@ from celery_livelog.errors import complain
 
 _COMMANDS = {
     "db": "celery_livelog.cli.db:db",
+    "exec": "celery_livelog.cli.exec:exec_",
     "logs": "celery_livelog.cli.logs:logs",
     "ls": "celery_livelog.cli.ls:ls",
     "relay": "celery_livelog.cli.relay:relay",

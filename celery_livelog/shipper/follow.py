@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import time_ns
@@ -37,6 +38,7 @@ class _Begin(msgspec.Struct):
     raw: dict[str, str] | None = None
     run: Run | None = None
     requeued: bool = False
+    program: bool = False
     mask: list[bytes] = []
     redact: list[str] | None = []
 
@@ -74,6 +76,7 @@ class Follower:
     :param closing: takes the attempts whose end others must tell.
     :param redactions: hide what is secret in what the process prints.
     :param markers: the dialects of the markers that make stages.
+    :param shown: how much of each raw file was shown by a process that does that by itself.
     """
 
     def __init__(
@@ -85,8 +88,11 @@ class Follower:
         closing: Closing,
         redactions: Redactions | None = None,
         markers: Sequence[str] = (),
+        shown: Callable[[int], int] = lambda stream: 0,
     ) -> None:
         self._markers = markers
+        self._shown = shown
+        self._of_program = False
         self._redactions = redactions or Redactions(Redactor())
         self._directory = directory
         self._process = process
@@ -108,7 +114,7 @@ class Follower:
 
     def read(self) -> Iterator[Shown]:
         """All that is new."""
-        alive = self._alive()  # asked first: what a process wrote before it died is there now
+        alive = self._alive() or self._goes_on()  # asked first: what was written before the end is there now
         while self._resumed:
             yield Shown(self._resumed.pop(), [])
         yield from self._read_parts(alive=alive)
@@ -117,6 +123,16 @@ class Follower:
         self.parts.settle_copies()
         if not alive and not self.finished:
             self._bury()
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether the process is gone, but not all that it has started: a program, or what that has left behind."""
+        return self._of_program and not self._alive() and (not self.finished or self.files.left)
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is still something to be done here."""
+        return not self.finished or self.parts.needed or self.waits_for_others
 
     def weigh(self) -> None:
         """Look how much memory the process has; a kill may have to do with it."""
@@ -183,7 +199,9 @@ class Follower:
     def _begin(self, part: Part, frame: Frame) -> Iterator[Shown]:
         begin = msgspec.json.decode(frame.payload, type=_Begin)
         if begin.raw is not None:
-            self.files.switch(begin.raw, (frame.raw_out, frame.raw_err))
+            self._of_program = begin.program
+            shown = self._shown_so_far if begin.program else None
+            self.files.switch(begin.raw, (frame.raw_out, frame.raw_err), shown)
         name = begin.attempt.attempt
         redaction = self._redactions.of(begin.mask, begin.redact)
         log = None
@@ -209,6 +227,8 @@ class Follower:
         if frame.kind == END and frame.slot in self._slots:
             del self._slots[frame.slot]
             self._running.remove(frame.slot)
+            if self._of_program:
+                self.files.leave()
 
     def _raw(self, part: Part, upto: tuple[int, int], at: int, before: int) -> Iterator[Shown]:
         """Raw bytes belong to the task that the process runs; of nested ones, to the innermost."""
@@ -217,6 +237,14 @@ class Follower:
             records = log.feed(frame) if log is not None and frame.payload else []
             new = frame.kind == RAW and frame.channel == NEW  # the console has seen the rest
             yield Shown(log, records, frame.stream, frame.payload if new else b"")
+
+    def _goes_on(self) -> bool:
+        """Whether a program goes on whose own process, which would tell of its end, is gone."""
+        return self._of_program and bool(self._running) and self.files.in_use
+
+    def _shown_so_far(self, stream: int) -> int:
+        """Where nobody is left who shows the rest, nobody needs it."""
+        return self._shown(stream) if self._alive() else sys.maxsize
 
     def _bury(self) -> None:
         """The process is gone and all it wrote is read."""

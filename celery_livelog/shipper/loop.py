@@ -72,7 +72,8 @@ class Shipper:
             busy = self.round()
             if not busy:
                 if self._leaving():
-                    deadline = deadline or time.monotonic() + _LEAVE_SECONDS
+                    waits = any(follower.waits_for_others for follower in self._followers.values())
+                    deadline = time.monotonic() + _LEAVE_SECONDS if waits or not deadline else deadline
                     if not self._followers and self._stores.idle:
                         return False
                     if time.monotonic() > deadline:
@@ -130,6 +131,7 @@ class Shipper:
                 self._closing,
                 self._redactions,
                 self._settings.markers,
+                self._doorbell.shown,
             )
 
     def _show(self, follower: Follower, shown: Shown) -> None:
@@ -192,7 +194,7 @@ class Shipper:
             if attempt in self._owners:
                 self._owners[attempt].parts.secured(attempt, part)
         for process, follower in list(self._followers.items()):
-            if follower.finished and not follower.parts.needed:
+            if not follower.needed:
                 follower.close(delete=True)
                 del self._followers[process]
 

@@ -15,13 +15,16 @@ _CHUNK = 256 * 1024
 _PAGE = 4096
 #: Seconds between two questions whether anybody still writes to old raw files.
 _OLDER_SECONDS = 1.0
+#: Gives the bytes of a stream's file that were shown by who needs them for that.
+Shown = Callable[[int], int]
 _PUNCH_HOLE_KEEP_SIZE = 3  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
 
 class RawFile:
     """One raw file: read from where we stand, then punched out. One that is gone was read to its end before."""
 
-    def __init__(self, path: str, stream: int, offset: int) -> None:
+    def __init__(self, path: str, stream: int, offset: int, shown: Shown | None = None) -> None:
+        self._shown = shown
         self.path = Path(path)
         self.stream = stream
         #: Bytes of it that were taken.
@@ -70,8 +73,9 @@ class RawFile:
         return found
 
     def punch(self) -> None:
-        """Give back the memory of what was taken, unless copies of it are owed."""
-        whole = self.offset // _PAGE * _PAGE
+        """Give back the memory of what was taken, unless copies of it are owed or somebody else has yet to show it."""
+        end = self.offset if self._shown is None or self.cramped else min(self.offset, self._shown(self.stream))
+        whole = end // _PAGE * _PAGE
         if self._fd >= 0 and whole and not self.owed:
             _punch(self._fd, whole)
 
@@ -84,18 +88,21 @@ class RawFile:
         return there.f_bavail * 4 < there.f_blocks
 
     @property
-    def forsaken(self) -> bool:
-        """Whether all was read and no process has the file open but this one: then a lease on it can be had."""
+    def in_use(self) -> bool:
+        """Whether any process has the file open but this one: then no lease on it can be had."""
         if self._fd < 0:
-            return True
-        if self.owed:
             return False
         try:
             fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         except OSError:
-            return False
+            return True
         fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-        return self.offset >= self.size()
+        return False
+
+    @property
+    def forsaken(self) -> bool:
+        """Whether all was read and nobody writes to it any more."""
+        return self._fd < 0 or (not (self.owed or self.in_use) and self.offset >= self.size())
 
     def close(self, *, delete: bool) -> None:
         """Let go of it; harmless when done twice."""
@@ -136,12 +143,30 @@ class RawFiles:
         """Bytes that were written to the current ones."""
         return (self.current[0].size(), self.current[1].size()) if self.current else (0, 0)
 
-    def switch(self, paths: dict[str, str], sizes: tuple[int, int]) -> None:
-        """From here on the process writes to these; whoever still writes to others was left behind."""
+    def switch(self, paths: dict[str, str], sizes: tuple[int, int], shown: Shown | None = None) -> None:
+        """From here on the process writes to these; whoever still writes to others was left behind.
+
+        :param shown: how much of each was shown by somebody else, who needs it until then.
+        """
         if [str(file.path) for file in self.current] != [paths["stdout"], paths["stderr"]]:
-            self._older += self.current
-            self.current = open_files(paths, sizes)
+            self.leave()
+            self.current = open_files(paths, sizes, shown)
             self._forsake()
+
+    def leave(self) -> None:
+        """From here on whoever still writes to the files was left behind."""
+        self._older += self.current
+        self.current = []
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anybody can still write to the current ones."""
+        return any(file.in_use for file in self.current)
+
+    @property
+    def left(self) -> bool:
+        """Whether there are files of which it is not known that nobody writes to them."""
+        return bool(self._older)
 
     def left_behind(self) -> Iterator[tuple[int, bytes]]:
         """What outlived its task goes to the console only: that task's log is closed."""
@@ -169,9 +194,9 @@ def _taken(files: list[RawFile]) -> list[tuple[str, int, int]]:
     return [(str(file.path), file.stream, file.offset) for file in files]
 
 
-def open_files(paths: dict[str, str], sizes: tuple[int, int]) -> list[RawFile]:
+def open_files(paths: dict[str, str], sizes: tuple[int, int], shown: Shown | None = None) -> list[RawFile]:
     """The raw files at these paths. What was in them before is not asked for any more."""
-    return [RawFile(paths["stdout"], STDOUT, sizes[0]), RawFile(paths["stderr"], STDERR, sizes[1])]
+    return [RawFile(paths["stdout"], STDOUT, sizes[0], shown), RawFile(paths["stderr"], STDERR, sizes[1], shown)]
 
 
 def _punch(fd: int, upto: int) -> None:

@@ -29,16 +29,17 @@ _LEAKING_BYTES = 1 << 30
 UNHEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-def launch(directory: Path) -> subprocess.Popen[bytes]:
+def launch(directory: Path, output: int | None = None) -> subprocess.Popen[bytes]:
     """Start a process that ships a spool directory.
 
+    :param output: where it shows and says things, if not where this process does.
     :raises OSError: when no process can be started.
     """
     command = [sys.executable, "-m", "celery_livelog.shipper", str(directory)]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, UNHEEDED)  # what comes while it starts must not end it either
     try:
         # Its own session: a Ctrl-C in the terminal is not for it.
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -63,9 +64,13 @@ def supervisor(directory: Path, settings: Settings) -> Supervisor:
 
 
 class ProcessSupervisor:
-    """A shipper that is a process of its own: it outlives whatever is killed here."""
+    """A shipper that is a process of its own: it outlives whatever is killed here.
 
-    def __init__(self, directory: Path, settings: Settings) -> None:
+    :param output: see `launch`.
+    """
+
+    def __init__(self, directory: Path, settings: Settings, output: int | None = None) -> None:
+        self._output = output
         self._directory = directory
         self._settings = settings
         self._pid = os.getpid()
@@ -82,26 +87,36 @@ class ProcessSupervisor:
         """
         self._lock.take()
         spool.keep_settings(self._directory, self._settings.to_json())
-        self._shipper = launch(self._directory)
+        self._shipper = launch(self._directory, self._output)
         self._thread.start()
 
     def drain(self) -> None:
         """See `Supervisor`. In a forked child this does nothing: the shipper is its parent's."""
         if os.getpid() != self._pid or self._leaving.is_set():
             return
+        self.leave()
+        if not self.wait(DRAIN_SECONDS):
+            logger.warning(
+                "livelog: the last lines are still on their way after %.0f s; process %d goes on with them from %s",
+                DRAIN_SECONDS, self._shipper.pid if self._shipper else 0, self._directory,
+            )  # fmt: skip
+
+    def leave(self) -> None:
+        """Let the shipper finish."""
         self._leaving.set()
         if self._thread.is_alive():
             self._thread.join(_LOOK_SECONDS)
         self._lock.release()
         self._doorbell.wake()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the shipper has finished, after `leave`; give whether it has."""
         try:
             if self._shipper is not None:
-                self._shipper.wait(DRAIN_SECONDS)
+                self._shipper.wait(seconds)
         except subprocess.TimeoutExpired:
-            logger.warning(
-                "livelog: the last lines are still on their way after %.0f s; process %d goes on with them from %s",
-                DRAIN_SECONDS, self._shipper.pid if self._shipper else 0, self._directory,
-            )  # fmt: skip
+            return False
+        return True
 
     def _look_after(self) -> None:
         beat, still, pause = 0, 0.0, _LOOK_SECONDS
@@ -129,7 +144,7 @@ class ProcessSupervisor:
         status = "did not start" if dead is None else f"ended with status {dead.returncode}"
         logger.warning("livelog: the shipper %s; starting another", status)
         try:
-            self._shipper = launch(self._directory)
+            self._shipper = launch(self._directory, self._output)
         except OSError as error:
             self._shipper = None
             logger.error("livelog: no shipper can be started: %s", error)
