@@ -54,10 +54,10 @@ def attempt_of(task_id: str, command: Sequence[str], name: str | None, settings:
     return Attempt(
         attempt=os.urandom(8).hex(),
         task_id=task_id,
-        name=name or Path(command[0]).name,
+        name=_text(name or Path(command[0]).name),
         worker=socket.gethostname(),
         pid=os.getpid(),
-        args=settings.redactor(shlex.join(command))[:_LONGEST],
+        args=_text(settings.redactor(shlex.join(command)))[:_LONGEST],
         started=utc(time_ns()),
     )
 
@@ -145,6 +145,11 @@ class _Run:
             self._recording.writer.write_bytes(STDOUT, data)
         if not self._order.quiet:
             write(1, data)
+
+
+def _text(argument: str) -> str:
+    """What was given as bytes that are no text, as text."""
+    return argument.encode("utf-8", "backslashreplace").decode()
 
 
 def say(what: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -89,20 +90,26 @@ class RawFile:
 
     @property
     def in_use(self) -> bool:
-        """Whether any process has the file open but this one: then no lease on it can be had."""
-        if self._fd < 0:
-            return False
-        try:
-            fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        except OSError:
-            return True
-        fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-        return False
+        """Whether another process has the file open, as far as can be told."""
+        return self._alone() is False
 
     @property
     def forsaken(self) -> bool:
-        """Whether all was read and nobody writes to it any more."""
-        return self._fd < 0 or (not (self.owed or self.in_use) and self.offset >= self.size())
+        """Whether all was read and no process has the file open but this one."""
+        if self._fd < 0:
+            return True
+        return not self.owed and self._alone() is True and self.offset >= self.size()
+
+    def _alone(self) -> bool | None:
+        """Whether no other process has the file open: then a lease on it can be had, where there are any."""
+        if self._fd < 0:
+            return True
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except OSError as error:
+            return False if error.errno == errno.EAGAIN else None
+        fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return True
 
     def close(self, *, delete: bool) -> None:
         """Let go of it; harmless when done twice."""
@@ -165,8 +172,8 @@ class RawFiles:
 
     @property
     def left(self) -> bool:
-        """Whether there are files of which it is not known that nobody writes to them."""
-        return bool(self._older)
+        """Whether somebody can still write to older ones."""
+        return any(file.in_use for file in self._older)
 
     def left_behind(self) -> Iterator[tuple[int, bytes]]:
         """What outlived its task goes to the console only: that task's log is closed."""
