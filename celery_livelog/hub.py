@@ -8,15 +8,17 @@ same whether it is given one record or some.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 
 from celery_livelog.cancel import cancel
 from celery_livelog.channel import Channel
+from celery_livelog.ears import Ear, Ears
 from celery_livelog.errors import complain
 from celery_livelog.pages import Pages
 from celery_livelog.portions import NOTHING, Entry, Portion
 from celery_livelog.stores.stream import RedisError
-from celery_livelog.stores.stream_reader import StreamReader
+from celery_livelog.stores.stream_reader import News, StreamReader
 
 _READ = 500
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
@@ -34,8 +36,10 @@ class Hub:
         #: What is already there.
         self.pages = Pages(stream)
         self._channels: dict[str, Channel] = {}
+        self._ears = Ears()
+        self._index: str | None = None
         self._loop: asyncio.Task[None] | None = None
-        self._reading: asyncio.Task[dict[str, list[Entry]]] | None = None
+        self._reading: asyncio.Task[News] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def follow(self, task_id: str, entry_id: str) -> AsyncGenerator[Portion, None]:
@@ -55,6 +59,16 @@ class Hub:
         finally:
             self._leave(task_id, channel)
 
+    @contextmanager
+    def hearing(self, run_id: str) -> Iterator[Ear]:
+        """Hear when attempts of a run begin or end."""
+        began = not self._ears
+        with self._ears.ear(run_id) as ear:
+            if began:
+                self._index = None
+            self._read_anew(stop=began)
+            yield ear
+
     async def close(self) -> None:
         """Stop reading."""
         await self.pages.close()
@@ -66,13 +80,17 @@ class Hub:
         channel = self._channels.get(task_id)
         if channel is None:
             channel = self._channels[task_id] = Channel(entry_id)
-            if self._reading is not None:
-                self._reading.cancel()  # to read on with one more task
+            self._read_anew(stop=True)
         channel.viewers += 1
+        return channel
+
+    def _read_anew(self, *, stop: bool) -> None:
+        """Read for one more; the read that is under way does not know of it, and is to `stop`."""
+        if stop and self._reading is not None:
+            self._reading.cancel()
         if self._loop is None or self._loop.done():
             self._loop = asyncio.create_task(self._run())
             self._tick_later()
-        return channel
 
     def _leave(self, task_id: str, channel: Channel) -> None:
         channel.viewers -= 1
@@ -87,7 +105,7 @@ class Hub:
     def _tick(self) -> None:
         for channel in self._channels.values():
             channel.tick()
-        if self._channels:
+        if self._channels or self._ears:
             self._tick_later()
 
     async def _read_on(self, task_id: str, entry_id: str) -> list[Portion]:
@@ -100,9 +118,8 @@ class Hub:
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
-        while self._channels:
-            places = {task_id: channel.last for task_id, channel in self._channels.items()}
-            self._reading = asyncio.create_task(self._stream.wait(places, _READ))
+        while self._channels or self._ears:
+            self._reading = asyncio.create_task(self._read())
             await asyncio.wait([self._reading])
             if self._reading.cancelled():
                 continue
@@ -113,7 +130,16 @@ class Hub:
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
             pause = _FIRST_PAUSE
-            await self._gather(self._tell(self._reading.result()))
+            news = self._reading.result()
+            self._index = news.index_id
+            self._ears.tell(news.attempts)
+            await self._gather(self._tell(news.entries))
+
+    async def _read(self) -> News:
+        if self._ears and self._index is None:
+            self._index = await self._stream.index_end()
+        places = {task_id: channel.last for task_id, channel in self._channels.items()}
+        return await self._stream.wait(places, _READ, self._index if self._ears else None)
 
     def _tell(self, news: dict[str, list[Entry]]) -> int:
         """Pass on what was read; give the number of viewers that it is for, or 0 when more waits to be read."""

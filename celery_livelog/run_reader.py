@@ -8,13 +8,15 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from msgspec.structs import asdict, replace
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.ears import Ear, Ears
 from celery_livelog.endings import LOST
 from celery_livelog.permissions import ARCHIVE, LIST
 from celery_livelog.records import Record
@@ -102,6 +104,13 @@ class RunReader:
     async def tail(self, run_id: str, lines: int) -> list[tuple[Attempt, Record]]:
         """The newest records of all tasks of a run, in order of time, lines whole: what `lines` lines of text show."""
         return await RunTail(self._sources, await self.attempts(run_id, action=ARCHIVE), lines).read()
+
+    @contextmanager
+    def hearing(self, run_id: str) -> Iterator[Ear]:
+        """Hear when attempts of a run begin or end, as far as Redis knows."""
+        hub = self._sources.hub
+        with Ears().ear(run_id) if hub is None else hub.hearing(run_id) as ear:
+            yield ear
 
     async def _views(self, run_id: str, fields: Mapping[str, str], *, judged: bool) -> list[RunView]:
         tasks = await self._tasks([run_id], judged=judged)  # first: what has a task is known as a run before

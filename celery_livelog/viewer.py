@@ -10,18 +10,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
 from celery_livelog.allowance import Allowance
 from celery_livelog.cancel import cancel
 from celery_livelog.door import reader_for
-from celery_livelog.errors import LivelogError, TokenError, complain
+from celery_livelog.errors import AccessError, LivelogError, TokenError, complain
 from celery_livelog.permissions import Viewer
 from celery_livelog.reader import Reader
+from celery_livelog.run_log import RunLog
 from celery_livelog.viewer_flow import Flow
-from celery_livelog.viewer_messages import HEARTBEAT, HELLO, Command, MessageError, error, messages, parse
+from celery_livelog.viewer_messages import (
+    HEARTBEAT,
+    HELLO,
+    Command,
+    Message,
+    MessageError,
+    error,
+    messages,
+    parse,
+    run_over,
+)
 
 #: What a connection is closed with; see ``docs/protocol.md``.
 OVER, UNAVAILABLE = 1000, 1011
@@ -136,11 +147,12 @@ class ViewerSession:
         if before is not None:
             await cancel(before)
         try:
-            log = reader.log(command.task_id, after=command.place, tail=command.tail, follow=True)
-            async with aclosing(log) as batches:
-                async for batch in batches:
-                    for message in messages(batch):
-                        await self._flow.deliver(message)
+            async with aclosing((_of_run if command.run_id else _of_task)(reader, command)) as log:
+                async for message in log:
+                    await self._flow.deliver(message)
+        except (TokenError, AccessError) as ended:
+            self._end(UNAUTHORIZED, "unauthorized", str(ended))
+            return
         except OSError:
             return  # what is sent gets nowhere; whoever carries it will tell that the viewer is gone
         except Exception as failure:  # noqa: BLE001 - or the viewer would wait for ever
@@ -211,3 +223,20 @@ class ViewerSession:
         self._said.discard(saying)
         if not saying.cancelled():
             saying.exception()  # of one that is gone: whoever carries the messages tells that, too
+
+
+async def _of_task(reader: Reader, command: Command) -> AsyncGenerator[Message, None]:
+    log = reader.log(command.task_id, after=command.place, tail=command.tail, follow=True)
+    async with aclosing(log) as batches:
+        async for batch in batches:
+            for message in messages(batch):
+                yield message
+
+
+async def _of_run(reader: Reader, command: Command) -> AsyncGenerator[Message, None]:
+    log = RunLog(reader, command.run_id, command.place)
+    async with aclosing(log.batches()) as batches:
+        async for task_id, batch in batches:
+            for message in messages(batch, task_id):
+                yield message
+    yield run_over(command.run_id, log.state)

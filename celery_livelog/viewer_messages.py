@@ -38,6 +38,7 @@ class Command(msgspec.Struct):
 
     type: str
     task_id: str = ""
+    run_id: str = ""
     after: str | None = None
     tail: int | None = None
     token: str | None = None
@@ -81,16 +82,25 @@ def error(code: str, sentence: str) -> bytes:
     return encode({"type": "error", "code": code, "message": sentence})
 
 
-def messages(batch: Batch) -> list[Message]:
-    """A batch as messages, made once for all viewers that it is given to."""
+def run_over(run_id: str, state: str) -> Message:
+    """The last message of a run's log."""
+    return Message(encode({"type": "run_over", "run_id": run_id, "state": state}), "", 0)
+
+
+def messages(batch: Batch, task_id: str = "") -> list[Message]:
+    """A batch as messages, made once for all viewers that it is given to.
+
+    :param task_id: the task that it is of, where that is not plain: in the log of a run.
+    """
     if batch.kept is None:
-        batch.kept = [_message(batch, records) for records in _portions(batch.records)]
+        batch.kept = [_message(batch, records, task_id) for records in _portions(batch.records)]
     made: list[Message] = batch.kept
     return made
 
 
-def _message(batch: Batch, records: Sequence[Record]) -> Message:
-    fields = {"type": "records", "attempt": batch.attempt, "number": batch.number, "records": records}
+def _message(batch: Batch, records: Sequence[Record], task_id: str) -> Message:
+    of_task = {"task_id": task_id} if task_id else {}
+    fields = {"type": "records", **of_task, "attempt": batch.attempt, "number": batch.number, "records": records}
     whole = [record.n for record in records if not isinstance(record, Partial)]
     return Message(encode(fields), batch.attempt, whole[-1] if whole else 0)
 
@@ -100,8 +110,10 @@ def _check(command: Command) -> None:
         Cursor.parse(command.after) if command.after else None
     except CursorError as wrong:
         raise MessageError("bad_cursor", str(wrong)) from None
-    if not command.task_id or (command.tail is not None and command.tail < 0):
-        raise MessageError("bad_message", "expected a task_id, and a tail of 0 or more")
+    if bool(command.task_id) == bool(command.run_id):
+        raise MessageError("bad_message", "expected either a task_id or a run_id")
+    if command.tail is not None and (command.tail < 0 or command.run_id):
+        raise MessageError("bad_message", "expected a tail of 0 or more, and none for a run")
 
 
 def _portions(records: Sequence[Record]) -> Iterator[Sequence[Record]]:

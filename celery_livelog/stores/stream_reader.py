@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import redis
@@ -23,6 +23,14 @@ BLOCK_SECONDS = 2.0
 _AT_ONCE = 8
 
 
+class News(NamedTuple):
+    """New entries by task, the attempts that the index tells of, and the id of its last entry."""
+
+    entries: dict[str, list[tuple[str, str, Record]]]
+    attempts: list[Attempt]
+    index_id: str | None
+
+
 class StreamReader:
     """The readers' side, asynchronous. Raises `RedisError` when Redis is away."""
 
@@ -32,6 +40,7 @@ class StreamReader:
         chosen["socket_timeout"] += BLOCK_SECONDS
         self._redis = redis.asyncio.Redis.from_url(redis_url(url), **chosen)
         self._prefix = prefix
+        self._index = stream_key(prefix, ":index", own=True)
         #: However many ask at once, they share a few connections.
         self._turn = asyncio.Semaphore(_AT_ONCE)
 
@@ -41,10 +50,15 @@ class StreamReader:
         key = stream_key(self._prefix, task_id)
         return await self._read(lambda: self._redis.xrange(key, min=start, count=count))
 
-    async def wait(self, after: Mapping[str, str], count: int) -> dict[str, list[tuple[str, str, Record]]]:
-        """New entries of several tasks, each after its entry id; waits `BLOCK_SECONDS` for the first."""
+    async def wait(self, after: Mapping[str, str], count: int, index: str | None = None) -> News:
+        """What is new of several tasks, each after its entry id; waits `BLOCK_SECONDS` for the first.
+
+        :param index: what is new in the index after this entry id is wanted, too.
+        """
         streams: Any = {stream_key(self._prefix, task_id): last or "0-0" for task_id, last in after.items()}
         keys = {key.decode("utf-8", "backslashreplace"): task_id for key, task_id in zip(streams, after, strict=True)}
+        if index is not None:
+            streams[self._index] = index
         block = int(BLOCK_SECONDS * 1000)
         try:
             answer: Any = await self._redis.xread(streams, count=count, block=block)
@@ -54,10 +68,17 @@ class StreamReader:
             streams = {key: last for key, last in streams.items() if await self._is_stream(key)}
             if not streams:
                 await asyncio.sleep(BLOCK_SECONDS)
-                return {}
+                return News({}, [], index)
             answer = await self._redis.xread(streams, count=count, block=block)
-        pairs = answer.items() if isinstance(answer, dict) else answer or ()
-        return {keys[key]: _parsed(_flat(entries)) for key, entries in pairs}
+        read = {key: _flat(entries) for key, entries in (answer.items() if isinstance(answer, dict) else answer or ())}
+        begun = read.pop(self._index.decode("utf-8", "backslashreplace"), [])
+        entries = {keys[key]: _parsed(found) for key, found in read.items()}
+        return News(entries, _attempts(begun), begun[-1][0] if begun else index)
+
+    async def index_end(self) -> str:
+        """The id of the last entry of the index."""
+        entries: Any = await self._redis.xrevrange(self._index, count=1)
+        return str(entries[0][0]) if entries else "0-0"
 
     async def newest(self, task_id: str, count: int) -> list[tuple[str, str, Record]]:
         """The last `count` entries, newest first."""
@@ -66,9 +87,7 @@ class StreamReader:
 
     async def recent(self, limit: int) -> list[Attempt]:
         """The last beginnings and endings of attempts, newest first."""
-        index = stream_key(self._prefix, ":index", own=True)
-        entries: Any = await self._redis.xrevrange(index, count=limit)
-        return [attempt for _, fields in entries if (attempt := _attempt(fields)) is not None]
+        return _attempts(await self._redis.xrevrange(self._index, count=limit))
 
     async def lapsed(self, leases: Collection[str]) -> set[str]:
         """Which of these leases nobody keeps up."""
@@ -127,6 +146,10 @@ def _flat(entries: Any) -> Any:
         if entries and isinstance(entries[0], list) and entries[0] and isinstance(entries[0][0], (list, tuple))
         else entries
     )
+
+
+def _attempts(entries: Any) -> list[Attempt]:
+    return [attempt for _, fields in entries if (attempt := _attempt(fields)) is not None]
 
 
 def _attempt(fields: Mapping[str, str]) -> Attempt | None:
