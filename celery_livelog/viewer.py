@@ -21,7 +21,7 @@ from celery_livelog.errors import AccessError, LivelogError, TokenError, complai
 from celery_livelog.permissions import Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.run_log import RunLog
-from celery_livelog.viewer_flow import Flow
+from celery_livelog.viewer_flow import Flow, Gone
 from celery_livelog.viewer_messages import (
     HEARTBEAT,
     HELLO,
@@ -153,8 +153,8 @@ class ViewerSession:
         except (TokenError, AccessError) as ended:
             self._end(UNAUTHORIZED, "unauthorized", str(ended))
             return
-        except OSError:
-            return  # what is sent gets nowhere; whoever carries it will tell that the viewer is gone
+        except Gone:
+            return
         except Exception as failure:  # noqa: BLE001 - or the viewer would wait for ever
             if not isinstance(failure, LivelogError):
                 complain("a viewer's log could not be read", failure)

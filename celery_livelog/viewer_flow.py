@@ -10,6 +10,10 @@ from typing import Any
 from celery_livelog.viewer_messages import WINDOW, Message
 
 
+class Gone(Exception):
+    """Raised when nothing can be sent any more; whoever carries the messages tells the session that the viewer left."""
+
+
 class Flow:
     """Sends messages, each when the viewer can take it.
 
@@ -42,6 +46,8 @@ class Flow:
                 await self._open.wait()
             self.sending = True
             await self._send(message.data)
+        except Exception as error:
+            raise Gone from error
         finally:
             self.sending, self._since = False, None
         if self._acknowledges and message.n:

@@ -223,7 +223,9 @@ def test_by_a_session(settings: Settings, finished: list[Task]) -> None:
     run(settings, test)
 
 
-@pytest.mark.parametrize("scope", [Scope(account="another"), Scope(owner="another")])
+@pytest.mark.parametrize(
+    "scope", [Scope(account="another"), Scope(owner="another"), Scope(run_id="another"), Scope(task_id="task-2")]
+)
 def test_who_may_not_see_the_run(settings: Settings, finished: list[Task], scope: Scope) -> None:
     """Waits as for one that does not exist."""
 
