@@ -25,10 +25,12 @@ class RunLog:
     """The log of one run, read once.
 
     :param after: the places behind which its attempts go on; of attempts that it does not name all is read.
+    :param action: as for the log of a task.
     """
 
-    def __init__(self, reader: Reader, run_id: str, after: Cursor | None = None) -> None:
+    def __init__(self, reader: Reader, run_id: str, after: Cursor | None = None, *, action: str | None = None) -> None:
         self._reader = reader
+        self._action = action
         self._run = RunTasks(reader.runs, run_id)
         self._after = after
         self._weave = Weave()
@@ -91,7 +93,8 @@ class RunLog:
 
     async def _read(self, lane: Lane, after: Cursor | None) -> None:
         try:
-            async with aclosing(self._reader.log(lane.name, after=after, follow=True)) as batches:
+            log = self._reader.log(lane.name, after=after, follow=True, action=self._action)
+            async with aclosing(log) as batches:
                 async for batch in batches:
                     self._room[lane.name].clear()
                     self._weave.put(lane, batch, self._now())

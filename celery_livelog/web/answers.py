@@ -17,16 +17,17 @@ from celery_livelog.errors import AccessError
 from celery_livelog.permissions import ARCHIVE, DOWNLOAD, LIST
 from celery_livelog.reader import Reader
 from celery_livelog.run_answers import LINES, MOST_RUNS, RUNS, run_description, run_log
-from celery_livelog.web.log_answer import Answer
+from celery_livelog.web.log_answer import Answer, form_of
 from celery_livelog.web.log_query import LogQuery
 from celery_livelog.web.refusal import Refusal as Refusal
+from celery_livelog.web.run_log_answer import followed_run
 
 #: Tasks of a list, by default and at most.
 _TASKS, _MOST_TASKS = 100, 1000
 #: What comes before the name of a run's field in the name of an argument.
 _FIELD = "field."
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?\+00:00")
-_TEXT, _JSON_LINES = "text/plain; charset=utf-8", "application/x-ndjson"
+_TEXT = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +79,17 @@ async def log(reader: Reader, task_id: str, query: LogQuery) -> Whole | Streamed
 
     :raises Refusal: 404 as for `task`, unless the answer can wait for a task that has not started.
     """
-    content_type = _JSON_LINES if query.format == "ndjson" else _TEXT
     if query.wait:
         try:
             body, ended = await Answer(reader, task_id, query, []).news()
         except AccessError:
             raise Refusal(404, "not found") from None
-        return Whole(content_type, body, {"Livelog-Ended": "1" if ended else "0"})
+        return Whole(form_of(query).content_type, body, {"Livelog-Ended": "1" if ended else "0"})
     known = [] if query.follow and not query.lines else await _attempts(reader, task_id, query.action or ARCHIVE)
     if query.attempt and known and query.attempt > len(known):
         raise Refusal(404, "not found")
-    return Streamed(content_type, Answer(reader, task_id, query, known).pieces())
+    answer = Answer(reader, task_id, query, known)
+    return Streamed(answer.form.content_type, answer.pieces())
 
 
 async def download(reader: Reader, task_id: str) -> Streamed:
@@ -138,6 +139,20 @@ async def run_logs(reader: Reader, run_id: str, arguments: Mapping[str, str]) ->
     if text is None:
         raise Refusal(404, "not found")
     return Whole(_TEXT, text.encode(errors="backslashreplace"))
+
+
+async def run_output(reader: Reader, run_id: str, arguments: Mapping[str, str]) -> Whole | Streamed:
+    """The last lines of a run's log; with `follow` all of it, and what comes until the run is over.
+
+    :raises Refusal: as `run_logs` and `log_query` do; one that follows waits for a run that has not begun.
+    """
+    query = log_query({name: arguments[name] for name in arguments if name != "lines"})
+    if not query.follow:
+        return await run_logs(reader, run_id, arguments)
+    if query.format == "text":
+        raise Refusal(400, "format is 'text'; expected ndjson or sse to follow a run")
+    form = form_of(query)
+    return Streamed(form.content_type, followed_run(reader, run_id, query, form))
 
 
 def log_query(arguments: Mapping[str, str]) -> LogQuery:

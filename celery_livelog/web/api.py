@@ -21,6 +21,7 @@ from celery_livelog.permissions import Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.web import answers
 from celery_livelog.web.answers import Refusal, Streamed, Whole
+from celery_livelog.web.log_query import asked
 
 T = TypeVar("T")
 
@@ -63,8 +64,9 @@ class ApiHandler(RequestHandler):
 
     @property
     def arguments(self) -> dict[str, str]:
-        """The arguments of the URL, of each the last."""
-        return {name: self.get_query_argument(name, strip=False) for name in self.request.query_arguments}
+        """The arguments of the URL, of each the last, and what headers add to them."""
+        given = {name: self.get_query_argument(name, strip=False) for name in self.request.query_arguments}
+        return asked(given, self.request.headers)
 
     async def answer(self, question: Awaitable[T]) -> T:
         """What is answered to a question.

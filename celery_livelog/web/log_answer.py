@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import groupby
@@ -13,9 +13,10 @@ from celery_livelog.attempts import Attempt
 from celery_livelog.cancel import cancel
 from celery_livelog.cursors import Cursor
 from celery_livelog.reader import Batch, Reader
-from celery_livelog.records import End, Line, Record, encode
 from celery_livelog.selection import Tail
+from celery_livelog.web.log_formats import Events, JsonLines, LogFormat, Text
 from celery_livelog.web.log_query import LogQuery
+from celery_livelog.web.pulse import kept_alive
 
 #: How long a long-poll, once it has something, waits for what comes with it: one frame on a screen.
 _TOGETHER = 0.05
@@ -36,11 +37,18 @@ class Answer:
         self._task_id = task_id
         self._query = query
         self._known = known
-        self._number = 0
+        #: How it is written.
+        self.form = form_of(query, several=len(known) > 1 and query.attempt is None)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    def pieces(self) -> AsyncGenerator[bytes, None]:
         """Give the log piece by piece: all there is now, or with `follow` all there will be."""
+        pieces = self._pieces()
+        return kept_alive(pieces, self.form.beat) if self._query.follow and self.form.beat else pieces
+
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
         query = self._query
+        if self.form.begin:
+            yield self.form.begin
         if query.tail is not None and not query.selection.everything:
             tail, place = await self._tail(min(query.tail, _MOST_KEPT))
             for batch in tail:
@@ -55,6 +63,9 @@ class Answer:
                     yield piece
                 if query.lines and batch.records and batch.records[-1].n >= query.lines[1]:
                     return
+        end = self.form.end({}) if query.follow else b""
+        if end:
+            yield end
 
     async def news(self) -> tuple[bytes, bool]:
         """Wait up to `wait` seconds for something new; give what came, and whether the log has ended."""
@@ -99,19 +110,14 @@ class Answer:
 
     def _piece(self, batch: Batch) -> bytes:
         records = [record for record in batch.records if self._query.takes(batch.number, record)]
-        if self._query.format == "text":
-            return (self._heading(batch, records) + "".join(map(_text, records))).encode(errors="backslashreplace")
-        beside = b',"task_id":%s,"attempt":%d,"cursor":"%s:'
-        beside %= encode(self._task_id), batch.number, batch.attempt.encode()
-        return b"".join(b'%s%s%d"}\n' % (encode(record)[:-1], beside, record.n) for record in records)
+        return self.form.piece(self._task_id, batch, records)
 
-    def _heading(self, batch: Batch, records: Sequence[Record]) -> str:
-        """What stands above an attempt, where there is more than one."""
-        if not records or batch.number == self._number:
-            return ""
-        several = self._number > 0 or (len(self._known) > 1 and self._query.attempt is None)
-        self._number = batch.number
-        return f"--- attempt {batch.number} ---\n" if several else ""
+
+def form_of(query: LogQuery, *, several: bool = False) -> LogFormat:
+    """How what is asked for is written."""
+    if query.format == "text":
+        return Text(several=several)
+    return JsonLines() if query.format == "ndjson" else Events(query.after)
 
 
 async def _next(batches: AsyncGenerator[Batch, None], patience: float) -> Batch | None:
@@ -122,10 +128,3 @@ async def _next(batches: AsyncGenerator[Batch, None], patience: float) -> Batch 
         return step.result() if step.done() else None
     finally:
         await cancel(step)
-
-
-def _text(record: Record) -> str:
-    """A record as it stands in a text; that an attempt went well need not be said."""
-    if isinstance(record, End) and record.state == "SUCCESS":
-        return ""
-    return record.text + ("" if isinstance(record, Line) and record.more else "\n")

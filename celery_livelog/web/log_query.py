@@ -16,7 +16,7 @@ from celery_livelog.selection import LEVELS, Selection
 #: The longest that one request may be held, in seconds; below the minute after which proxies give up.
 LONGEST_WAIT = 50.0
 
-_FORMATS = ("text", "ndjson")
+_FORMATS = ("text", "ndjson", "sse")
 _STREAMS = ("stdout", "stderr", "log", "internal")
 
 
@@ -69,6 +69,23 @@ class LogQuery:
         return self.selection.keeps(number, record)
 
 
+def asked(arguments: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, str]:
+    """The arguments of a request, with what a browser's EventSource says by headers: what it wants, and where it was.
+
+    :param headers: their names in lower case, or in any.
+    """
+    given = dict(arguments)
+    if "text/event-stream" in headers.get("accept", ""):
+        given["format"] = "sse"
+    if given.get("format") == "sse":
+        given.setdefault("follow", "1")
+        last = headers.get("last-event-id")
+        if last:  # it comes again with the URL that it began with
+            given.pop("tail", None)
+            given["after"] = last
+    return given
+
+
 def _number(least: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if re.fullmatch(r"[0-9]{1,15}", text) and int(text) >= least:
@@ -119,7 +136,7 @@ def _seconds(text: str) -> float:
 
 
 _ARGUMENTS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "format": (_one_of(_FORMATS), "text or ndjson"),
+    "format": (_one_of(_FORMATS), "text, ndjson or sse"),
     "attempt": (_number(1), "1, 2, 3 … in order of start"),
     "after": (Cursor.parse, "a cursor such as 3f2a90bc77d01e44:120"),
     "tail": (_number(0), "a number of records"),

@@ -58,8 +58,8 @@ async def _run(reader: Reader, run_id: str, _: _Arguments) -> Whole:
     return json(await answers.run(reader, run_id))
 
 
-async def _run_logs(reader: Reader, run_id: str, arguments: _Arguments) -> Whole:
-    return await answers.run_logs(reader, run_id, arguments)
+async def _run_logs(reader: Reader, run_id: str, arguments: _Arguments) -> Whole | Streamed:
+    return await answers.run_output(reader, run_id, arguments)
 
 
 _TASK, _RUN = "/tasks/([^/]+)", "/runs/([^/]+)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_livelog.web import answers
-from celery_livelog.web.api import ApiHandler
+from celery_livelog.web.api import ApiHandler, Streaming
 
 
 class RunsApi(ApiHandler):
@@ -20,10 +20,8 @@ class RunApi(ApiHandler):
         self.finish(await self.answer(answers.run(self.reader, run_id)))
 
 
-class RunLogsApi(ApiHandler):
-    """The last lines of a run's log, of all its tasks, as text."""
+class RunLogsApi(Streaming):
+    """The last lines of a run's log, of all its tasks, or all that they print while it goes on."""
 
     async def get(self, run_id: str) -> None:
-        answer = await self.answer(answers.run_logs(self.reader, run_id, self.arguments))
-        self.set_header("Content-Type", answer.content_type)
-        self.finish(answer.body)
+        await self.while_connected(self.send(answers.run_output(self.reader, run_id, self.arguments)))

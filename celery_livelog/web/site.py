@@ -27,6 +27,7 @@ from celery_livelog.web.counts import Counts
 from celery_livelog.web.gate import Gate, unauthorized
 from celery_livelog.web.gate_caps import Caps, Limits, Place
 from celery_livelog.web.health import Health
+from celery_livelog.web.log_query import asked
 from celery_livelog.web.refusal import BrokenOff, Refusal
 from celery_livelog.web.request import Request
 from celery_livelog.web.response_headers import preflight, with_headers
@@ -115,7 +116,8 @@ class Site:
             return files.answer(request.path.removeprefix("/static/"), request.headers)
         if request.path.startswith("/api/"):
             reader = await self._reader_for(request, place)
-            return await routes.answer(reader, request.path.removeprefix("/api"), request.arguments)
+            arguments = asked(request.arguments, request.headers)
+            return await routes.answer(reader, request.path.removeprefix("/api"), arguments)
         progress = _PROGRESS.fullmatch(request.path)
         if progress:
             reader = await self._reader_for(request, place)
