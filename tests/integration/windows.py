@@ -42,6 +42,7 @@ QUERIES = ["", "?format=ndjson", "?tail=5", "?grep=a", "?lines=1-2", "?follow=1&
 #: The commands that give nothing of a log, and why.
 NO_LOG = {
     "db": "the version of the tables",
+    "exec": "writes a log, and shows what it runs",
     "relay": "a window of its own",
     "token": "what its caller has named",
     "verify": "whether the archive is damaged",
