@@ -463,7 +463,8 @@ def test_a_rule_that_changes_its_mind(ruled: Settings, stores: Shipped, quiet: b
 
 
 def test_a_token_that_ends_meanwhile(settings: Settings, stores: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is followed with it ends, too."""
+    """What is followed with it ends, too, however long ago anything was asked."""
+    monkeypatch.setattr(standing, "_AGAIN", 60.0)
     stores.print(stores.begin(next(NUMBERS), "brief"), 1, 2)
     stores.settle()
     holder = viewer(Scope(task_id="brief"), expires=time.time() + 60)
