@@ -149,3 +149,14 @@ def test_a_rule_that_gives_no_answer(all_windows: dict[str, Window], said: Any) 
 
     site_rule.says(may)
     check(all_windows["relay"])
+
+
+def test_a_rule_may_ask_a_database(all_windows: dict[str, Window]) -> None:
+    """Django's, from the thread that it runs in, about the user of the request."""
+    from django.contrib.auth.models import User
+
+    window = all_windows["django"]
+    route = f"/livelog/api/tasks/{TASK}/log"
+    for name, status in (("boss", 200), ("nobody there", 404)):
+        site_rule.says(lambda viewer, *_, name=name: User.objects.filter(username=name, pk=viewer.user.pk).exists())
+        assert window.ask(route).status == status

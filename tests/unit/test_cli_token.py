@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,6 +71,17 @@ def test_what_no_token_is_made_for(app: Celery, given: dict[str, Any], said: str
     with pytest.raises(TokenError) as error:
         celery_livelog.token(**given)
     assert str(error.value) == said
+
+
+def test_the_tokens_of_the_documents(app: Celery) -> None:
+    """The example in docs/permissions.md makes tokens for what it says."""
+    page = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text()
+    example = page.partition("from celery_livelog import token")[2].partition("```")[0]
+    names: dict[str, Any] = {"token": celery_livelog.token}
+    exec(example, names)
+    assert TOKENS.viewer(names["watch_task"], time.time()).seen == (Scope(task_id="4f1c"),)
+    of_run = TOKENS.viewer(names["watch_run"], time.time())
+    assert (of_run.seen, of_run.name) == ((Scope(run_id="nightly", account="acme", site="berlin"),), "bob")
 
 
 def test_an_app_without_a_key() -> None:

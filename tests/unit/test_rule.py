@@ -18,6 +18,7 @@ from celery_livelog.errors import SettingsError
 from celery_livelog.permissions import ARCHIVE, EVERYTHING, Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.rule import Rule, load
+from celery_livelog.runs import RunView
 from celery_livelog.settings import Settings
 
 VIEWER = Viewer(via="test", name="bob", seen=EVERYTHING)
@@ -57,6 +58,26 @@ def allowed(path: str, **options: Any) -> list[bool]:
 def test_how_a_rule_is_named(site: str, form: str) -> None:
     """With a dot or a colon before the function, and found beside the project, as ``-A proj`` is."""
     assert allowed(form.format(site)) == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("viewer", "action", "name", "said"),
+    [
+        (Viewer(via="cli", name="root"), "download", "billing.charge", True),
+        (Viewer(via="flower", name="boss@example.com"), "download", "billing.charge", True),
+        (Viewer(via="flower", name="bob"), "live", "reports.daily", True),
+        (Viewer(via="flower", name="bob"), "download", "reports.daily", False),
+        (Viewer(via="token", name="bob"), "archive", "billing.charge", False),
+    ],
+)
+def test_the_rule_of_the_documents(viewer: Viewer, action: str, name: str, said: bool) -> None:
+    """The example in docs/permissions.md says what one takes it to say, for tasks as for runs."""
+    page = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text()
+    example = page.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(example, names)
+    for thing in (Attempt(attempt="00aa11bb", task_id="a-task", name=name), RunView(run_id="a-run", name=name)):
+        assert names["may"](viewer, action, thing) is said
 
 
 def test_of_what_is_not_there_nothing_is_allowed(site: str) -> None:
