@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from celery_livelog import door
+from celery_livelog import door, run_tasks
 from celery_livelog.runs import RunEntry, Stage
 from celery_livelog.settings import Settings
 from celery_livelog.stores.catalog import Catalog
@@ -124,18 +124,22 @@ def test_a_route_without_the_door_is_found() -> None:
 def test_no_socket_gives_what_the_rule_hides(
     all_windows: dict[str, Window], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Who follows a task waits, whether there is one or not, and is told nothing meanwhile."""
+    """Who follows a task or a run waits, whether there is one or not, and is told nothing meanwhile."""
     monkeypatch.setattr(door, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(run_tasks, "_LOOK_SECONDS", 0.01)
     heard = []
-    for task_id in (TASK, ABSENT["task"]):
+    questions = [("live", {"task_id": given, "tail": 5}) for given in (TASK, ABSENT["task"])]
+    questions += [("runs", {"run_id": given}) for given in (RUN, ABSENT["run"])]
+    for action, question in questions:
         site_rule.says(False)
+        asked = (action, next(iter(question.values())))
         with connect(all_windows[name].socket.replace("http", "ws", 1), proxy=None) as socket:
             heard.append([json.loads(socket.recv(timeout=20))["type"]])
-            socket.send(json.dumps({"type": "subscribe", "task_id": task_id, "tail": 5}))
-            wait_for(lambda task_id=task_id: site_rule.asked.count(("live", task_id)) > 5, what="some looks")
+            socket.send(json.dumps({"type": "subscribe", **question}))
+            wait_for(lambda asked=asked: site_rule.asked.count(asked) > 5, what="some looks")
             with pytest.raises(TimeoutError):
                 heard[-1].append(socket.recv(timeout=0))
-    assert heard == [["hello"], ["hello"]]
+    assert heard == [["hello"]] * 4
 
 
 @pytest.mark.parametrize("said", [None, KeyError("no such project")], ids=repr)

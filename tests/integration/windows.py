@@ -38,7 +38,16 @@ from tests.integration import django_site
 from tests.integration.web import get
 
 #: Questions to a log, beside the plain one.
-QUERIES = ["", "?format=ndjson", "?tail=5", "?grep=a", "?lines=1-2", "?follow=1&lines=1-2", "?wait=0.05", "?attempt=1"]
+QUERIES = [
+    "",
+    "?format=ndjson",
+    "?tail=5",
+    "?grep=a",
+    "?lines=1-2",
+    "?follow=1&lines=1-2",
+    "?wait=0.05",
+    "?attempt=1",
+]
 #: The commands that give nothing of a log, and why.
 NO_LOG = {
     "db": "the version of the tables",
