@@ -52,6 +52,8 @@ class Bounds:
         tasks: dict[str, list[Attempt]] = {}
         for attempt in attempts:
             tasks.setdefault(attempt.task_id, []).append(attempt)
+        if self.rule:
+            tasks = {task_id: of_task for task_id, of_task in tasks.items() if all(map(_told, of_task))}
         answers = await self.rule.allows(self.viewer, (action,), list(tasks.values()))
         allowed = {task_id for task_id, answer in zip(tasks, answers, strict=True) if answer}
         return [attempt for attempt in attempts if attempt.task_id in allowed]

@@ -236,6 +236,7 @@ def test_a_task_that_only_the_stream_knows(
     valkey_server.client.xadd("task:logs:orphan", entry)
     assert given(ruled, viewer(), "orphan") & {"recent", "attempts", "log"} == set()
     assert ("archive", "orphan") in site_rule.asked
+    assert given(ruled, viewer(Scope(task_id="orphan")), "orphan") == set()
     assert given(settings, viewer(), "orphan") >= {"attempts", "log"}
 
 

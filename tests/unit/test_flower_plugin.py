@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 
-from celery_livelog.flower_plugin.access import is_open
+from celery_livelog.flower_plugin.access import is_open, viewer_of
 from celery_livelog.flower_plugin.tab import add_tab
+from celery_livelog.permissions import EVERYTHING
 
 # As Flower 2.0, and 2.1 and later, render their navigation bars.
 NAVBAR_20 = """
@@ -140,3 +142,20 @@ def test_a_flower_that_cannot_be_extended_goes_on() -> None:
     assert int(done.stdout) > 0
     assert done.stderr.startswith("celery-livelog: no Live logs tab in this Flower: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "basic_auth", "name", "seen"),
+    [
+        ("me@example.com", [], "me@example.com", EVERYTHING),
+        (True, ["bob:secret", "eve:other"], "bob", EVERYTHING),
+        (True, [], "", EVERYTHING),
+        (None, [], "", ()),
+    ],
+    ids=["OAuth", "basic", "no authentication", "not logged in"],
+)
+def test_who_asks(user: object, basic_auth: list[str], name: str, seen: object) -> None:
+    """The user as Flower knows it; a password is no part of the name, and a header that nobody has checked is none."""
+    headers = {"Authorization": "Basic " + base64.b64encode(b"bob:secret").decode()}
+    viewer = viewer_of(user, SimpleNamespace(headers=headers, remote_ip="192.0.2.1"), basic_auth)
+    assert (viewer.via, viewer.name, viewer.address, viewer.seen) == ("flower", name, "192.0.2.1", seen)
