@@ -133,7 +133,7 @@ class _Socket(SessionSocket):
 
     def initialize(self) -> None:
         self._server: Server = self.settings["livelog_server"]
-        self.gone = asyncio.Event()
+        super().initialize()
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
@@ -153,5 +153,4 @@ class _Socket(SessionSocket):
 
     def on_close(self) -> None:
         self._server.sockets.discard(self)
-        self.gone.set()
         super().on_close()

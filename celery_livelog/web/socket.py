@@ -16,17 +16,19 @@ from celery_livelog.web.sessions import Session
 _CUT = 1 << 20
 
 
-#: Messages that may still come after a close. Who goes on sending has not read why, and never will.
-_LATE = 100
+#: Messages of one connection that are taken before others have their turn; Tornado itself takes some 250.
+_AT_ONCE = 16
 
 
 class SessionSocket(WebSocketHandler):
     """Carries the messages of one session."""
 
     _session: Session | None = None
-    _gone = False
     _closed = False
-    _late = 0
+    _taken = _late = 0
+
+    def initialize(self) -> None:
+        self.gone = asyncio.Event()
 
     @property
     def ping_interval(self) -> float:
@@ -44,28 +46,32 @@ class SessionSocket(WebSocketHandler):
 
     async def open(self, *args: str, **kwargs: str) -> None:
         session = await self.session()
-        if self._gone:
+        if self.gone.is_set():
             await session.stop()
             return
         self._session = session
         session.start()
 
     def on_message(self, message: str | bytes) -> Awaitable[None] | None:
+        self._taken += 1
         if self._closed:
             self._late += 1
-            if self._late > _LATE and self.ws_connection is not None and self.ws_connection.stream is not None:
-                self.ws_connection.stream.close()
-            return None
-        return None if self._session is None else self._session.receive(message)
+            return None if self._late < _AT_ONCE else self._wait()
+        taking = None if self._session is None else self._session.receive(message)
+        return asyncio.sleep(0) if taking is None and self._taken % _AT_ONCE == 0 else taking
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
         self._closed = True
         super().close(code, reason)
 
     def on_close(self) -> None:
-        self._gone = True
+        self.gone.set()
         if self._session is not None:
             self._stopping = asyncio.ensure_future(self._session.stop())
+
+    async def _wait(self) -> None:
+        """Read no further: who sends more after a close has not heard of it, and is cut off soon."""
+        await self.gone.wait()
 
     async def deliver(self, message: bytes) -> None:
         """Send a message; done when the network has taken it."""
