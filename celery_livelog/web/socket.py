@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
+from tornado.iostream import IOStream
 from tornado.websocket import WebSocketHandler
 
 from celery_livelog.permissions import Viewer
@@ -18,13 +19,16 @@ _CUT = 1 << 20
 
 #: Messages of one connection that are taken before others have their turn; Tornado itself takes some 250.
 _AT_ONCE = 16
+#: Seconds that somebody has to hear of a close who still sends.
+_PATIENCE = 0.2
 
 
 class SessionSocket(WebSocketHandler):
     """Carries the messages of one session."""
 
     _session: Session | None = None
-    _closed = False
+    #: What it goes over, once it was closed from this side.
+    _closed: IOStream | None = None
     _taken = _late = 0
 
     def initialize(self) -> None:
@@ -54,14 +58,15 @@ class SessionSocket(WebSocketHandler):
 
     def on_message(self, message: str | bytes) -> Awaitable[None] | None:
         self._taken += 1
-        if self._closed:
+        if self._closed is not None:
             self._late += 1
-            return None if self._late < _AT_ONCE else self._wait()
+            return None if self._late < _AT_ONCE else self._cut(self._closed)
         taking = None if self._session is None else self._session.receive(message)
         return asyncio.sleep(0) if taking is None and self._taken % _AT_ONCE == 0 else taking
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
-        self._closed = True
+        if self.ws_connection is not None:
+            self._closed = self.ws_connection.stream
         super().close(code, reason)
 
     def on_close(self) -> None:
@@ -69,9 +74,10 @@ class SessionSocket(WebSocketHandler):
         if self._session is not None:
             self._stopping = asyncio.ensure_future(self._session.stop())
 
-    async def _wait(self) -> None:
+    async def _cut(self, stream: IOStream) -> None:
         """Read no further: who sends more after a close has not heard of it, and is cut off soon."""
-        await self.gone.wait()
+        await asyncio.sleep(_PATIENCE)
+        stream.close()
 
     async def deliver(self, message: bytes) -> None:
         """Send a message; done when the network has taken it."""
