@@ -1,15 +1,11 @@
-"""Keeps Python itself from stopping a server of many viewers again and again."""
+"""Keeps Python's garbage collector from stopping a server of many viewers again and again."""
 
 from __future__ import annotations
 
 import gc
-import sys
 
 #: New objects after which it looks through the newest; and so many of these looks after which it looks further.
 _OBJECTS, _LOOKS = 50_000, 20
-#: Seconds after which a thread that asks the catalog makes way for the one that serves. That one gives way with every
-#: piece that it sends or receives, and by default would have to wait 5 ms each time.
-_TURN_SECONDS = 0.0002
 
 
 def avoid_pauses() -> None:
@@ -20,5 +16,4 @@ def avoid_pauses() -> None:
     """
     gc.collect()
     gc.freeze()
-    sys.setswitchinterval(_TURN_SECONDS)
     gc.set_threshold(_OBJECTS, _LOOKS, _LOOKS)
