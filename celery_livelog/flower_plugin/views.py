@@ -135,6 +135,16 @@ class RunLogs(RunLogsApi, Gate):
 class Socket(ViewerSocket, Gate):
     """``/ws``"""
 
+    def check_user(self) -> None:
+        """Refuse also who is known by a cookie alone, where nothing says which page has sent it along.
+
+        :raises Refused: as for all, and then.
+        """
+        super().check_user()
+        flower: Any = self.application
+        if flower.options.auth and "Origin" not in self.request.headers:
+            raise Refused(403, "a WebSocket without Origin; expected one that a page has opened")
+
 
 class Static(web.StaticFileHandler):
     """Scripts and styles, open as Flower's own are."""

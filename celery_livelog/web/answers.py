@@ -79,16 +79,17 @@ async def log(reader: Reader, task_id: str, query: LogQuery) -> Whole | Streamed
 
     :raises Refusal: 404 as for `task`, unless the answer can wait for a task that has not started.
     """
-    if query.wait:
-        try:
-            body, ended = await Answer(reader, task_id, query, []).news()
-        except AccessError:
-            raise Refusal(404, "not found") from None
-        return Whole(form_of(query).content_type, body, {"Livelog-Ended": "1" if ended else "0"})
-    known = [] if query.follow and not query.lines else await _attempts(reader, task_id, query.action or ARCHIVE)
+    waits = (query.follow or query.wait) and not query.lines
+    known = [] if waits else await _attempts(reader, task_id, query.action or ARCHIVE)
     if query.attempt and known and query.attempt > len(known):
         raise Refusal(404, "not found")
     answer = Answer(reader, task_id, query, known)
+    if query.wait:
+        try:
+            body, ended = await answer.news()
+        except AccessError:
+            raise Refusal(404, "not found") from None
+        return Whole(answer.form.content_type, body, {"Livelog-Ended": "1" if ended else "0"})
     return Streamed(answer.form.content_type, answer.pieces())
 
 

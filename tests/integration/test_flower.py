@@ -279,8 +279,12 @@ def test_oauth(flower: Callable[..., Flower], project: Project) -> None:
     insider, outsider = session("me@example.com"), session("me@elsewhere.example")
     assert get(f"{url}/livelog", insider).status == 200
     assert get(f"{url}/livelog/api/tasks", insider).json == {"tasks": []}
-    with viewer(url, headers=insider) as socket:
+    with viewer(url, origin=url, headers=insider) as socket:
         assert json.loads(socket.recv(timeout=30))["type"] == "hello"
+    for origin in (None, "http://evil.example"):  # a cookie does not say which page has sent it along
+        with pytest.raises(InvalidStatus) as refused, viewer(url, origin=origin, headers=insider):
+            pass
+        assert refused.value.response.status_code == 403
     assert get(f"{url}/livelog/api/tasks", outsider).status == 403
 
 

@@ -78,7 +78,8 @@ def test_a_token_shows_its_task(url: str) -> None:
     log = get(f"{url}/api/tasks/{OVER}/log?format=ndjson", bearer())
     assert [record.get("line") for record in log.records] == [*LINES, None]
     assert get(f"{url}/api/tasks/{OVER}/download", bearer()).text == "line 1\nline 2\nline 3\n"
-    assert get(f"{url}/api/tasks/{OVER}/log?wait=1&tail=2", bearer()).status == 200
+    assert get(f"{url}/api/tasks/{OVER}/log?wait=9&tail=2", bearer()).text.endswith("line 3\n")
+    assert get(f"{url}/api/tasks/{OVER}/log?wait=9&lines=2", bearer()).text == "line 2\n"
     assert get(f"{url}/api/tasks", bearer()).status == 200
     assert get(f"{url}/api/runs", bearer()).json == {"runs": []}
     assert get(f"{url}/api/tasks/{OVER}/log?lines=x", bearer()).status == 400
