@@ -58,9 +58,9 @@ def gate_of(settings: Settings, options: Options) -> tuple[Gate, str]:
     origins = Origins(options.origins)
     tokens, ruled = Tokens(settings.secret_key), settings.permission is not None
     strangers: Strangers = nobody
-    if tokens and not (options.anonymous and ruled):
-        if options.anonymous:
-            raise SettingsError("--anonymous needs livelog_permission, the rule that says what they may see")
+    if options.anonymous and not ruled:
+        raise SettingsError("--anonymous needs livelog_permission, the rule that says what they may see")
+    if tokens and not options.anonymous:
         told = "whoever has a token sees what that is for"
     elif ruled:
         strangers = visitors("relay", origins, ruled=True)

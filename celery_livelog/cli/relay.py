@@ -25,8 +25,8 @@ _LIMIT = click.IntRange(min=1)
 @click.option("--port", default=5556, type=click.IntRange(0, 65535), help="Listen on this port; 0 for any free one.")
 @click.option("--url-prefix", default="", metavar="P", help="Serve everything below /P.")
 @click.option("--redis-url", metavar="URL", help="The Redis for live lines, in place of the configured one.")
-@click.option("--origin", "origins", multiple=True, metavar="O", help="Pages of https://O may ask too. Repeatable.")
-@click.option("--proxy", "proxies", multiple=True, metavar="IP", help="Believe this proxy, or network of such.")
+@click.option("--origin", multiple=True, metavar="O", help="Pages of https://O may ask too. Repeatable.")
+@click.option("--proxy", multiple=True, metavar="IP", help="Believe this proxy, or network of such.")
 @click.option("--anonymous", is_flag=True, help="With a key and a rule: ask the rule about those without a token, too.")
 @click.option("--certfile", metavar="FILE", help="Serve TLS with this certificate.")
 @click.option("--keyfile", metavar="FILE", help="The certificate's key, if it is in a file of its own.")
@@ -59,8 +59,9 @@ def serve(settings: Settings, app: Any, **given: Any) -> None:
         per_address=given.pop("max_per_address"),
         per_viewer=given.pop("max_per_viewer"),
     )
+    options = server.Options(limits=limits, origins=given.pop("origin"), proxies=given.pop("proxy"), **given)
     _have_descriptors()
-    asyncio.run(server.serve(settings, server.Options(limits=limits, **given), report, app))
+    asyncio.run(server.serve(settings, options, report, app))
 
 
 def _check_variables() -> None:

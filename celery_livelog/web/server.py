@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from contextlib import suppress
 
@@ -41,7 +42,7 @@ class Server:
         self.site = site
         self.root = root
         self.sockets: set[_Socket] = set()
-        handlers: list[tuple[str, type[RequestHandler]]] = [(f"{root}{path}", _Socket) for path in site.sockets]
+        handlers: list[tuple[str, type[RequestHandler]]] = [(re.escape(root + path), _Socket) for path in site.sockets]
         handlers.append((".*", _Http))
         # Nothing is said of single requests: others decide how many there are, and what stands in them.
         self._app = Application(handlers, log_function=lambda handler: None, livelog_server=self)

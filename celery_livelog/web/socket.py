@@ -60,7 +60,7 @@ class SessionSocket(WebSocketHandler):
         self._taken += 1
         if self._closed is not None:
             self._late += 1
-            return None if self._late < _AT_ONCE else self._cut(self._closed)
+            return None if self._late < _AT_ONCE or self._closed.closed() else self._cut(self._closed)
         taking = None if self._session is None else self._session.receive(message)
         return asyncio.sleep(0) if taking is None and self._taken % _AT_ONCE == 0 else taking
 
