@@ -154,6 +154,22 @@ def _from(address: str, url: str, path: str) -> str:
         return b"".join(iter(lambda: opened.recv(65536), b"")).decode()
 
 
+def test_a_rule(valkey: Valkey, tmp_path: Path, stores: Shipped, launch: Callable[[Relay], Relay]) -> None:
+    """It is asked about strangers, with their addresses, and about those with a token besides."""
+    (tmp_path / "house.py").write_text("def may(viewer, action, task):\n    return viewer.address == '127.0.0.2'\n")
+    settings = environment(valkey, tmp_path) | {"LIVELOG_PERMISSION": "house.may"}
+    relay = launch(Relay(tmp_path, settings, ["--anonymous"]))
+    path = f"/api/tasks/{OVER}/log"
+    assert "line 1" in _from("127.0.0.2", relay.url, path)
+    assert get(relay.url + path).status == get(relay.url + path, bearer()).status == 404
+    with socket(relay.url, headers=bearer()) as client:
+        say(client, type="subscribe", task_id=OVER)
+        hear(client)
+        relay.send(signal.SIGINT)
+        assert hear(client) == 1001
+    assert relay.wait(10) == 0
+
+
 def test_tls(valkey: Valkey, tmp_path: Path, stores: Shipped, launch: Callable[[Relay], Relay]) -> None:
     """Pages and WebSockets are served with the certificate, to those who call it by its scheme."""
     certificate, key = _certificate(tmp_path)
