@@ -44,6 +44,11 @@ class Log:
         return len(self._on_their_way) > _MOST or self._bytes > _MOST_BYTES
 
     @property
+    def rests(self) -> bool:
+        """Whether all is sent and nobody writes it here: it may go on elsewhere meanwhile."""
+        return not self.listeners and self.plain.attempt.running and self.stored >= self.plain.n
+
+    @property
     def forsaken(self) -> float:
         """Seconds since somebody wrote it."""
         return 0.0 if self.listeners else time.monotonic() - self.left_at

@@ -19,7 +19,7 @@ from copy import copy
 from celery_livelog.attempts import Attempt
 from celery_livelog.cancel import cancel
 from celery_livelog.endings import LOST, of_lapse
-from celery_livelog.errors import complain
+from celery_livelog.errors import StoreError, complain
 from celery_livelog.ingest import writers
 from celery_livelog.ingest.log import Key, Log, begun, moment_after
 from celery_livelog.ingest.messages import LogMessage
@@ -81,6 +81,9 @@ class Logs:
         key = Key(writers.identity(writer), message.task, str(message.attempt))
         async with self._opening[hash(key) % _LOCKS]:
             log = self._logs.get(key)
+            if log is not None and log.rests and await self._resuming.last_n(log.plain.attempt) != log.stored:
+                await self._leave(log)
+                log = None
             if log is None or not log.goes_on_with(message):
                 log = await self._find(key, writer, message)
             log.listeners.add(listener)
@@ -172,12 +175,31 @@ class Logs:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
+            for log in [log for log in self._logs.values() if log.rests and log.forsaken > _FORSAKEN_SECONDS]:
+                await self._forsake(log)
             await self._do(self._look_after)
+
+    async def _forsake(self, log: Log) -> None:
+        """Nobody has come back to write a log here: end it, unless it goes on elsewhere."""
+        attempt = log.plain.attempt
+        try:
+            known = await self._resuming.attempts(attempt.task_id)
+        except StoreError:
+            return  # the next look tells
+        there = next((one for one in known if one.attempt == attempt.attempt), attempt)
+        if there.ended or there.state != LOST:
+            await self._leave(log)
+        elif log.rests:
+            await self._do(lambda: self._end(log, log.plain.end(of_lapse(), utc(time.time_ns()))))
+
+    async def _leave(self, log: Log) -> None:
+        """Others write it."""
+        self._logs.pop(log.key, None)
+        self._of_attempt.pop(log.plain.attempt.attempt, None)
+        await self._do(lambda: self._stores.leave(log.plain.attempt.attempt))
 
     def _look_after(self) -> None:
         for log in list(self._logs.values()):
-            if log.plain.attempt.running and log.forsaken > _FORSAKEN_SECONDS:
-                self._end(log, log.plain.end(of_lapse(), utc(time.time_ns())))
             if log.plain.projection.moving:
                 self._stores.known(log.plain.projection.progress())
         self._stores.tick()

@@ -23,6 +23,14 @@ class Resuming:
         """All attempts of a task in order of start."""
         return await self._reader.attempts(task_id)
 
+    async def last_n(self, attempt: Attempt) -> int:
+        """The number of the last record of an attempt that goes on, if it is the task's last."""
+        last = 0
+        async for batch in self._reader.log(attempt.task_id, tail=1):
+            numbers = [record.n for record in batch.records if not isinstance(record, (End, Partial))]
+            last = numbers[-1] if batch.attempt == attempt.attempt and numbers else last
+        return last
+
     async def records(self, attempt: Attempt) -> tuple[list[Record], list[Record]]:
         """All records of an attempt without an end, and those that the archive lacks."""
         found, joiner = list[Record](), Joiner()

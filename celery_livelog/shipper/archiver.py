@@ -134,6 +134,13 @@ class Archiver:
         """Take all there that the attempt has given until now, however little it is."""
         self._cut(attempt, self._gathering.get(attempt.attempt) or _Gathering(False), secures=number)
 
+    def leave(self, attempt: str) -> None:
+        """Archive no more of an attempt than has been cut off already."""
+        log = self._gathering.pop(attempt, None)
+        if log is not None:
+            self._gathered -= log.bytes
+        self._open.pop(attempt, None)
+
     @property
     def idle(self) -> bool:
         """Whether all that ended is archived."""

@@ -78,6 +78,11 @@ class Live:
         if not waiting:
             self._sink.put(attempt.attempt)
 
+    def leave(self, attempt: str) -> None:
+        """Send no more of an attempt."""
+        with self._lock:
+            self._logs.pop(attempt, None)
+
     def archived(self, attempt: Attempt) -> None:
         """The log is complete in the archive; where all can read that, the stream is not needed any more."""
         with self._lock:

@@ -109,6 +109,12 @@ class Stores:
         for known in news:
             self._recorder.put(known)
 
+    def leave(self, attempt: str) -> None:
+        """Somebody else writes an attempt from here on; what waits of it is theirs to give."""
+        if self._live is not None:
+            self._live.leave(attempt)
+        self._archiver.leave(attempt)
+
     def forget(self, attempt: str) -> None:
         """Nothing of an attempt will be asked of any shipper again."""
         for files in self._run_files:

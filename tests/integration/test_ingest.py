@@ -266,6 +266,27 @@ def test_a_connection_that_is_cut_after_any_message(settings: Settings, elsewher
         assert known == (2, 18, 1, "no compiler", True), task
 
 
+def test_a_sender_that_goes_from_server_to_server(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each goes on where the last one was; one that it has left neither ends its log nor takes it for its own."""
+    monkeypatch.setattr(logs, "_TICK_SECONDS", 0.05)
+
+    async def story(ingest: Ingest) -> None:
+        other = Ingest(settings)
+        for seq in range(1, 9):
+            async with connected(ingest if seq % 2 else other, writer(ids=["42"])) as client:
+                await client.say(line(seq, seq=seq))
+                await until(lambda client=client, seq=seq: client.acknowledged == seq)
+        monkeypatch.setattr(logs, "_FORSAKEN_SECONDS", 0.0)
+        await until(lambda: not ingest._logs._logs and not other._logs._logs)
+        async with connected(ingest, writer(ids=["42"])) as client:
+            await client.say(end(seq=9))
+            await until(lambda: client.acknowledged == 9)
+        await other.close()
+
+    run(settings, story)
+    assert shown(archived(settings)) == [*(f"line {seq}" for seq in range(1, 9)), "[SUCCESS]"]
+
+
 def test_holes_are_told(settings: Settings) -> None:
     """Messages that never came are counted in their place."""
 
@@ -356,7 +377,9 @@ def test_a_redis_that_is_away_holds_the_sender_back(
     assert not any(isinstance(record, Gap) for record in records)
 
 
-def test_an_attempt_whose_writer_does_not_come_back(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attempt_whose_writer_does_not_come_back(
+    settings: Settings, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is lost, and what there is of it archived; what its writer says later is another attempt."""
     monkeypatch.setattr(logs, "_FORSAKEN_SECONDS", 0.0)
     monkeypatch.setattr(logs, "_TICK_SECONDS", 0.05)
@@ -365,6 +388,7 @@ def test_an_attempt_whose_writer_does_not_come_back(settings: Settings, monkeypa
         async with connected(ingest, writer(ids=["42"])) as client:
             await client.say(line(1, seq=1), line(2, seq=2))
             await until(lambda: client.acknowledged == 2)
+        valkey.client.delete(*valkey.client.keys("task:logs::lease:*"))  # as it is after a minute
         await until(lambda: ask(settings, "42")[0][0].archive)
         async with connected(ingest, writer(ids=["42"])) as client:
             await client.say(line(3, seq=3), end(seq=4))
