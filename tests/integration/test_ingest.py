@@ -277,7 +277,7 @@ def test_a_sender_that_goes_from_server_to_server(settings: Settings, monkeypatc
                 await client.say(line(seq, seq=seq))
                 await until(lambda client=client, seq=seq: client.acknowledged == seq)
         monkeypatch.setattr(logs, "_FORSAKEN_SECONDS", 0.0)
-        await until(lambda: not ingest._logs._logs and not other._logs._logs)
+        await until(lambda: not len(ingest._logs.open_logs) and not len(other._logs.open_logs))
         async with connected(ingest, writer(ids=["42"])) as client:
             await client.say(end(seq=9))
             await until(lambda: client.acknowledged == 9)
