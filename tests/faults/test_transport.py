@@ -19,7 +19,7 @@ from tests.faults.oracle import complete, judge
 from tests.faults.proxy import Mode, Proxy
 from tests.faults.watchers import Follower, elsewhere, read_now
 from tests.nodes import logs
-from tests.nodes.ingest import IngestServer, token
+from tests.nodes.ingest import IngestRelay, token
 from tests.nodes.project import Project
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
@@ -33,7 +33,7 @@ class Far:
         environment = {"LIVELOG_REDIS_URL": valkey.url, "LIVELOG_DIR": str(directory / "relay")}
         self.settings = settings_of(environment)
         self.directory = directory
-        self.relay = IngestServer(directory, environment)
+        self.relay = IngestRelay(directory, environment)
         self.relay.start()
         self.proxy = Proxy(self.relay.port)
         self.project = Project(directory / "project", valkey.url)

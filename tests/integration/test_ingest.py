@@ -28,7 +28,7 @@ from celery_livelog.settings import Settings
 from celery_livelog.stores import requests
 from celery_livelog.tokens import Tokens
 from tests.integration.ingesting import connected, run, until, writer
-from tests.nodes.ingest import KEY, IngestServer, token
+from tests.nodes.ingest import KEY, IngestRelay, token
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
 
@@ -85,12 +85,12 @@ class Site:
         self.environment = {"LIVELOG_REDIS_URL": valkey.url, "LIVELOG_DIR": str(directory / "livelog")}
         self.environment |= {"LIVELOG_REDACT": "hunter[0-9]"}
         self.settings = settings_of(self.environment)
-        self.server = IngestServer(directory, self.environment)
+        self.server = IngestRelay(directory, self.environment)
         self.server.start()
 
     def connect(self, bearer: str) -> ClientConnection:
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
-        connection: ClientConnection = connect(self.server.url, additional_headers=headers, proxy=None)
+        connection: ClientConnection = connect(self.server.ingest, additional_headers=headers, proxy=None)
         return connection
 
 
@@ -191,7 +191,7 @@ def test_what_is_no_message(site: Site) -> None:
     bearer = token(prefix="odd-")
     for message in ("{", "[]", b"\xff\0", '{"type":"log_line"}', '{"type":"run_start","task_id":"odd-1"}', "1" * 100):
         assert refused(site, bearer, message) == (4400, "bad_message"), message
-    assert refused(site, bearer, line(1, "odd-1", line="x" * (1 << 20))) == (4413, "too_large")
+    assert refused(site, bearer, line(1, "odd-1", line="x" * 600_000)) == (4413, "too_large")
     assert refused(site, bearer, line(1, "odd-1"), *["{"] * 30) == (4400, "bad_message")
     with site.connect("") as socket:
         socket.send(json.dumps({"type": "hello", "token": bearer}))
@@ -466,7 +466,7 @@ def test_the_sender_of_the_document(site: Site, tmp_path: Path) -> None:
         code for code in re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL) if "Popen" in code
     )
     (tmp_path / "send.py").write_text(sender)
-    environment = {**os.environ, "LIVELOG_URL": site.server.url, "LIVELOG_TOKEN": token(ids=["doc-1"])}
+    environment = {**os.environ, "LIVELOG_URL": site.server.ingest, "LIVELOG_TOKEN": token(ids=["doc-1"])}
     program = ["sh", "-c", "echo one; echo two >&2; exit 3"]
     subprocess.run([sys.executable, "send.py", "doc-1", *program], cwd=tmp_path, env=environment, check=True)
     assert shown(archived(site.settings, "doc-1")) == ["one", "two", "[FAILURE]"]
