@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any
 
 import msgspec
@@ -18,8 +18,9 @@ from celery_livelog.records import StageComplete, StageError, StageProgress, Sta
 #: The notice of a sender that had to drop some lines.
 _SKIPPED = re.compile(r"\[([0-9]{1,9}) messages skipped\]")
 _STATE = re.compile(r"[A-Z]{1,32}")
+#: A date and a time, parts of a second, and a zone: no more than what all versions of Python read alike.
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _STREAMS = frozenset({"stdout", "stderr", "log", "internal"})
-_LONGEST_TIME = 40
 #: The greatest number that any reader of JSON holds exactly.
 _GREATEST = 2**53 - 1
 
@@ -176,18 +177,24 @@ def time_of(text: str) -> str:
     :raises BadMessage: when it is no time with a zone.
     """
     try:
-        moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
-        if moment.tzinfo is None or len(text) > _LONGEST_TIME:
-            raise ValueError
-        utc = moment.astimezone(timezone.utc)
+        utc = _moment(text).astimezone(timezone.utc)
     except (ValueError, OverflowError):
         raise BadMessage(f"timestamp is {text[:60]!r}; expected one such as 2026-05-09T14:23:01+00:00") from None
-    return text if text.endswith("+00:00") and text[10:11] == "T" else utc.isoformat(timespec="microseconds")
+    return text if text.endswith("+00:00") and text[10] == "T" else utc.isoformat(timespec="microseconds")
 
 
 def nanoseconds(timestamp: str) -> int:
     """A time of a record in ns since 1970."""
-    return int(datetime.fromisoformat(timestamp).timestamp() * 1_000_000) * 1000
+    since = _moment(timestamp) - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return (since // timedelta(microseconds=1)) * 1000
+
+
+def _moment(text: str) -> datetime:
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError
+    date, time, fraction, zone = found.groups()
+    return datetime.fromisoformat(f"{date}T{time}.{(fraction or '')[:6]:0<6}{'+00:00' if zone == 'Z' else zone}")
 
 
 def event_of(message: EventMessage) -> dict[str, Any]:

@@ -98,37 +98,46 @@ def far(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def test_the_same_log_as_with_a_redis(far: Far) -> None:
     """Lines of all kinds, stages and how it ended are in the relay's stores; nothing is in the worker's own."""
     sent = [far.project.send(name) for name in ("staged", "log", "fail")]
-    long = far.project.send("number_lines", 12_000)
+    long = far.project.send("number_lines", 6000)
     staged, logged, failed = (far.archived(result.id) for result in sent)
     assert logs.lines(staged, "stdout") == ["item 1", "item 2", "item 3", "compiling"]
     assert next(record.result for record in staged if isinstance(record, StageComplete))["credits"] == 1.5
     assert logs.lines(logged, "log")[:2] == ["from the root logger", "from a library"]
     assert (logs.end(failed).state, logs.end(failed).exit_code) == ("FAILURE", 1)
-    assert logs.lines(far.archived(long.id)) == [str(number) for number in range(1, 12_001)]
+    assert logs.lines(far.archived(long.id)) == [str(number) for number in range(1, 6001)]
     own = Path(far.project.settings.dir)
     assert not (own / "archive").exists()
     assert not (own / "catalog.sqlite3").exists()
     assert "only archived" not in far.worker.output()
 
 
-@pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.BLACKHOLE], ids=lambda mode: mode.value)
-def test_a_connection_that_is_lost(far: Far, mode: Mode) -> None:
-    """The task goes on; what it prints arrives later, live what there is room for, in the archive all of it."""
-    task_id = f"lost-{mode.name.lower()}"
-    notes, follower = far.talk(task_id)
-    wait_for(lambda: follower.n > 100, what="a live view")
-    far.proxy.mode = mode
-    at = notes.done
-    wait_for(lambda: notes.done > at + 2000, what="a task that goes on")
-    far.proxy.mode = Mode.PASS
+def live_again(notes: Notes, follower: Follower) -> None:
+    """Wait until what is printed now is seen."""
     printed = notes.done
-    wait_for(lambda: follower.n > printed, what="a live view again")
+    wait_for(lambda: follower.n > printed, what="a live view")
+
+
+def finish(far: Far, task_id: str, notes: Notes, follower: Follower) -> None:
+    """Let a talk be live again and come to its end, and judge it."""
+    live_again(notes, follower)
     notes.stop()
     assert complete(far.archived(task_id), notes.done).wrong == []
     wait_for(lambda: follower.over)
     assert judge(follower.records, notes.done).wrong == []
     follower.close()
-    live = judge(read_now(elsewhere(far.settings), task_id), notes.done)
+
+
+def test_a_connection_that_is_lost(far: Far) -> None:
+    """The task goes on; what it prints arrives later: live what there is room for, in the archive all of it."""
+    notes, follower = far.talk("lost")
+    for mode in (Mode.REFUSE, Mode.BLACKHOLE):
+        live_again(notes, follower)
+        at = notes.done
+        far.proxy.mode = mode
+        wait_for(lambda at=at: notes.done > at + 1000, what="a task that goes on")  # type: ignore[misc]
+        far.proxy.mode = Mode.PASS
+    finish(far, "lost", notes, follower)
+    live = judge(read_now(elsewhere(far.settings), "lost"), notes.done)
     assert live.wrong == []
     assert live.skipped > 0
 
@@ -142,13 +151,7 @@ def test_either_end_is_killed(far: Far) -> None:
     shipper.wait(10)
     far.relay.kill()
     far.relay.start()
-    printed = notes.done
-    wait_for(lambda: follower.n > printed, what="a live view again")
-    notes.stop()
-    assert complete(far.archived("killed"), notes.done).wrong == []
-    wait_for(lambda: follower.over)
-    assert judge(follower.records, notes.done).wrong == []
-    follower.close()
+    finish(far, "killed", notes, follower)
 
 
 def test_a_token_that_does_not_cover_a_task(far: Far) -> None:

@@ -17,7 +17,6 @@ from celery_livelog.settings import Settings
 from celery_livelog.stores import requests
 from celery_livelog.tokens import Tokens, Writer
 from tests.nodes.ingest import KEY, token
-from tests.nodes.waiting import wait_for
 
 
 class Connection:
@@ -70,8 +69,11 @@ async def connected(ingest: Ingest, who: Writer | None) -> AsyncIterator[Connect
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Wait for something on this loop."""
-    await asyncio.to_thread(wait_for, condition)
+    """Wait for something that is told on this loop; `wait_for` would hold it up."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, f"waited 30 s for {condition}"
+        await asyncio.sleep(0.01)
 
 
 def run(settings: Settings, story: Callable[[Ingest], Awaitable[None]]) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +46,29 @@ def end(task: int | str = 42, exit_code: int = 0, **more: Any) -> dict[str, Any]
     return {"type": "log_line_end", "work_request_id": task, "exit_code": exit_code, "timestamp": LATER, **more}
 
 
-def ask(settings: Settings, task_id: str) -> tuple[list[Attempt], list[Record]]:
-    """What a reader finds of a task."""
+Found = tuple[list[Attempt], list[Record]]
 
-    async def asked() -> tuple[list[Attempt], list[Record]]:
+
+def ask_all(settings: Settings, tasks: list[str]) -> dict[str, Found]:
+    """What a reader finds of each task."""
+
+    async def found(reader: Reader, task_id: str) -> Found:
+        records = [record async for batch in reader.log(task_id) for record in batch.records]
+        return await reader.attempts(task_id), records
+
+    async def asked() -> dict[str, Found]:
         reader = Reader(settings)
         try:
-            found = [record async for batch in reader.log(task_id) for record in batch.records]
-            return await reader.attempts(task_id), found
+            return {task_id: await found(reader, task_id) for task_id in tasks}
         finally:
             await reader.close()
 
     return asyncio.run(asked())
+
+
+def ask(settings: Settings, task_id: str) -> Found:
+    """What a reader finds of a task."""
+    return ask_all(settings, [task_id])[task_id]
 
 
 def archived(settings: Settings, task_id: str = "42", count: int = 1) -> list[Record]:
@@ -211,12 +222,11 @@ def settings(valkey: Valkey, tmp_path: Path) -> Settings:
     return Settings.from_conf({"livelog_redis_url": valkey.url, "livelog_dir": str(tmp_path)})
 
 
-@contextmanager
-def messages_of(task: str) -> Iterator[list[dict[str, Any]]]:
+def messages_of(task: str) -> list[dict[str, Any]]:
     """A log with all that there can be in one."""
     said = {"work_request_id": task, "timestamp": AT}
     stage = {"stage": 1, "name": "Compile", **said}
-    yield [
+    return [
         {**message, "seq": seq}
         for seq, message in enumerate(
             [
@@ -240,25 +250,28 @@ def test_a_connection_that_is_cut_after_any_message(settings: Settings, elsewher
     """Who then sends all that it knows, or only what was not acknowledged, finds each message there once."""
     tasks = []
 
+    async def send(task: str, cut: int, again: int, one: Ingest, other: Ingest) -> None:
+        messages = messages_of(task)
+        async with connected(one, writer(prefix="cut-")) as first:
+            await first.say(*messages[:cut])
+            await until(lambda: first.acknowledged == cut)
+        async with connected(other, writer(prefix="cut-")) as second:
+            await second.say(*messages[again:])
+            await until(lambda: second.acknowledged == 9)
+
     async def story(ingest: Ingest) -> None:
         other = Ingest(settings) if elsewhere else ingest
+        sending = []
         for cut in range(10):
-            for knows_nothing in (True, False):
-                task = f"cut-{cut}-{knows_nothing}"
-                tasks.append(task)
-                with messages_of(task) as messages:
-                    async with connected(ingest, writer(prefix="cut-")) as first:
-                        await first.say(*messages[:cut])
-                        await until(lambda first=first, cut=cut: first.acknowledged == cut)
-                    async with connected(other, writer(prefix="cut-")) as second:
-                        await second.say(*messages[0 if knows_nothing else min(cut, 8) :])
-                        await until(lambda second=second: second.acknowledged == 9)
+            for again in {0, min(cut, 8)}:
+                tasks.append(f"cut-{cut}-{again}")
+                sending.append(send(tasks[-1], cut, again, ingest, other))
+        await asyncio.gather(*sending)
         if elsewhere:
             await other.close()
 
     run(settings, story)
-    for task in tasks:
-        attempts, records = ask(settings, task)
+    for task, (attempts, records) in ask_all(settings, tasks).items():
         assert [record.n for record in records] == list(range(1, 10)), task
         assert isinstance(records[5], StageComplete)
         (attempt,) = attempts
@@ -389,7 +402,7 @@ def test_an_attempt_whose_writer_does_not_come_back(
             await client.say(line(1, seq=1), line(2, seq=2))
             await until(lambda: client.acknowledged == 2)
         valkey.client.delete(*valkey.client.keys("task:logs::lease:*"))  # as it is after a minute
-        await until(lambda: ask(settings, "42")[0][0].archive)
+        await asyncio.to_thread(archived, settings)
         async with connected(ingest, writer(ids=["42"])) as client:
             await client.say(line(3, seq=3), end(seq=4))
             await until(lambda: client.acknowledged == 4)
