@@ -98,7 +98,7 @@ class Settings:
             *credentials.of_addresses(own),
             *credentials.of_environment(environment if settings.redact_env else {}),
             *settings.secret_key,
-            *([] if settings.transport_token.startswith("file:") else [settings.transport_token]),
+            settings.transport_token,
         ]
         texts = dict.fromkeys(text for text in secrets if len(text.strip()) >= MIN_CHARACTERS)
         return replace(settings, secrets=tuple(map(encoded, texts)))

@@ -15,7 +15,7 @@ def test_settings_with_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> No
     hide_settings()
     hide_settings()
     app = Celery("report", set_as_current=False)
-    hidden = ["redis_url", "archive_url", "database_url", "transport", "redact", "secret_key"]
+    hidden = ["redis_url", "archive_url", "database_url", "transport", "transport_token", "redact", "secret_key"]
     shown = ["maxlen", "redact_env", "dir"]
     app.conf.update({f"livelog_{name}": "hunter2" for name in [*hidden, *shown]})
     table = app.conf.table()

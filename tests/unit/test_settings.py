@@ -135,6 +135,8 @@ def test_an_error_does_not_show_a_password() -> None:
         {"livelog_archive_url": "s3://user:hunter2]@[bucket"},
         {"livelog_database_url": "postgresql://me:p@hunter2:x@host/db"},
         {"livelog_transport": b"wss://user:hunter2@host"},
+        {"livelog_transport": "wss://user:hunter2@host/ingest"},
+        {"livelog_transport_token": "hunter2 hunter2"},
         {"livelog_secret_key": b"hunter2"},
     ],
 )
@@ -239,3 +241,23 @@ def test_a_time_zone_that_there_is_not(zone: Any, near: str) -> None:
     """The error names the nearest one."""
     with pytest.raises(SettingsError, match=rf"^livelog_timezone is .*; expected .*; did you mean {near}.*\?$"):
         read(livelog_timezone=zone)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://host/ingest", "ws://host/ingest", "ws://127.0.0.1.evil/", "wss://", "wss:///x", 5]
+)
+def test_the_way_to_a_relay_is_encrypted(url: Any) -> None:
+    """Unless it does not leave this machine."""
+    with pytest.raises(SettingsError, match=r"^livelog_transport is .*; expected a URL"):
+        read(livelog_transport=url, livelog_transport_token="t")
+    for fine in ("wss://host/ingest", "ws://127.0.0.1:5556/ingest", "ws://[::1]/ingest", "ws://localhost/ingest"):
+        assert read(livelog_transport=fine, livelog_transport_token="t").transport == fine
+
+
+def test_a_relay_wants_a_token() -> None:
+    """It is a secret like others."""
+    with pytest.raises(SettingsError, match="livelog_transport is set without livelog_transport_token"):
+        read(livelog_transport="wss://host/ingest")
+    given = read(livelog_transport="wss://host/ingest", livelog_transport_token="hunter2-hunter2")
+    assert b"hunter2-hunter2" in given.secrets
+    assert "hunter2" not in repr(given)
