@@ -26,6 +26,8 @@ _ANSWER_SECONDS, _NEIGHBOUR_SECONDS = 2.0, 1.0
 _BROKER_SECONDS = 3.0
 #: Seconds for which a host that did not answer is not asked again.
 _SILENT_SECONDS = 10.0
+#: Questions that are asked at the same time.
+_AT_ONCE = 4
 #: How often, and seconds until, a worker that has answered too much of late is asked again.
 _BUSY_TRIES, _BUSY_SECONDS = 20, 0.25
 #: Manifests that are remembered; seconds for which those of attempts that go on are.
@@ -46,14 +48,14 @@ class _Answer(msgspec.Struct):
 
 
 class Elsewhere:
-    """Asks the workers of one Celery app, one question after another, in a thread. All raise `ArchiveError`.
+    """Asks the workers of one Celery app, few questions at a time, in threads. All raise `ArchiveError`.
 
     :param app: the Celery app.
     """
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self._thread: ThreadPoolExecutor | None = None
+        self._threads: ThreadPoolExecutor | None = None
         self._silent: dict[str, float] = {}
         #: Who answers for a worker: itself, or another on the same disk when it is gone.
         self._neighbours: dict[str, str] = {}
@@ -98,10 +100,10 @@ class Elsewhere:
         raise ArchiveError(f"{attempt.worker} is asked for too much")
 
     def close(self) -> None:
-        """Let go of the thread."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=False, cancel_futures=True)
-            self._thread = None
+        """Let go of the threads."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
 
     async def _whole(self, attempt: Attempt, name: str) -> bytes | None:
         answer = await self.ask(attempt, name, 0, MOST_BYTES)
@@ -118,21 +120,21 @@ class Elsewhere:
         if monotonic() < self._silent.get(worker, 0.0):
             raise ArchiveError(f"{worker} does not answer")
         question = {"task_id": attempt.task_id, "attempt": attempt.attempt, "name": name, "start": start, "end": end}
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "livelog-elsewhere")  # one: replies of two may cross
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_AT_ONCE, "livelog-elsewhere")
         loop = asyncio.get_running_loop()
-        asking = loop.run_in_executor(self._thread, self._ask, attempt.worker, worker, question)
+        asking = loop.run_in_executor(self._threads, self._ask, attempt.worker, worker, question)
         try:
             answer = await asyncio.wait_for(asking, _ANSWER_SECONDS + _NEIGHBOUR_SECONDS + _BROKER_SECONDS)
         except asyncio.TimeoutError:
-            raise ArchiveError("the broker does not answer") from None
+            raise ArchiveError(f"{worker} does not answer in time") from None
         if answer is None:
             self._silent[worker] = monotonic() + _SILENT_SECONDS
             raise ArchiveError(f"{worker} does not answer")
         return answer
 
     def _ask(self, of: str, worker: str, question: dict[str, Any]) -> _Answer | None:
-        """In the thread: what the worker answers, else one beside it that reads the same disk; None for silence."""
+        """In a thread: what the worker answers, else one beside it that reads the same disk; None for silence."""
         if monotonic() < self._silent.get(worker, 0.0):
             return None  # others have waited for it while this question waited for its turn
         try:

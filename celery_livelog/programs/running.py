@@ -176,13 +176,14 @@ def _pass_on(pipe: int) -> None:
 
 def _wait(recording: Recording, order: Order) -> None:
     """Wait until all is where it belongs, or leave the rest to the shipper. Ctrl-C is enough to go."""
-    task_id, told = order.attempt.task_id, min(_TELL_SECONDS, order.patience)
+    what, longer = f"the end of the log of {order.attempt.task_id}", order.patience - _TELL_SECONDS
     try:
-        if recording.wait(told):
+        if recording.wait(min(_TELL_SECONDS, order.patience)):
             return
-        say(f"the end of the log of {task_id} is on its way")
-        if not recording.wait(order.patience - told):
-            say(f"the end of the log of {task_id} is still on its way; another process goes on from {recording.place}")
+        if longer > 0:
+            say(f"{what} is on its way")
+        if longer <= 0 or not recording.wait(longer):
+            say(f"{what} is still on its way; another process goes on from {recording.place}")
     except KeyboardInterrupt:
         pass
 
