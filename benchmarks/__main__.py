@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-_NAMES = ("cost", "stages", "throughput", "latency", "burst", "idle", "outage", "viewers", "hostile")
+_NAMES = ("cost", "stages", "throughput", "latency", "burst", "idle", "outage", "viewers", "hostile", "programs")
 
 
 def main() -> None:

@@ -218,6 +218,17 @@ def test_what_is_sent_to_it_reaches_the_program_once(shell: Shell) -> None:
     assert b"signals runs without a log: the spool directory /proc/livelog/spool cannot be used" in done.stderr
 
 
+def test_what_is_ignored_stays_so(shell: Shell) -> None:
+    """As ``nohup`` has it: the terminal may go."""
+    code = "import signal; print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, flush=True); signal.pause()"
+    ignore = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
+    process = Shell(NOWHERE, "").start("--id", "nohup", *python(code), cwd=shell.directory, **ignore)
+    assert process.stdout.readline() == b"True\n"
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGTERM)
+    assert finish(process).returncode == 128 + signal.SIGTERM
+
+
 def test_when_exec_is_killed_the_program_goes_on_and_so_does_its_log(shell: Shell) -> None:
     """What is said then is what is known: not how the program ended."""
     code = r"""if True:

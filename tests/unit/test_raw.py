@@ -352,3 +352,40 @@ def test_large_output_is_taken_in_pieces(raws: Raws) -> None:
     assert sum(len(frame.payload) for frame in frames) == 5_000_000
     assert max(len(frame.payload) for frame in frames) <= 1 << 20
     copy.close(delete=False)
+
+
+def test_what_somebody_else_has_to_show_is_kept_until_then(tmp_path: Path) -> None:
+    """Its memory is given back as it is shown."""
+    path = tmp_path / "stdout"
+    path.write_bytes(b"x" * 40_960)
+    shown = [0]
+    file = RawFile(str(path), STDOUT, 0, lambda stream: shown[0])
+    assert sum(map(len, file.read(40_960))) == 40_960
+    assert path.read_bytes() == b"x" * 40_960
+    shown[0] = 10_000
+    file.punch()
+    assert path.read_bytes() == bytes(8192) + b"x" * (40_960 - 8192)
+    file.close(delete=True)
+
+
+def test_what_somebody_else_has_to_show_gives_way_where_room_is_scarce(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "stdout"
+    path.write_bytes(b"x" * 8192)
+    monkeypatch.setattr(RawFile, "cramped", True)
+    file = RawFile(str(path), STDOUT, 0, lambda stream: 0)
+    assert sum(map(len, file.read(8192))) == 8192
+    assert path.read_bytes() == bytes(8192)
+    file.close(delete=True)
+
+
+def test_whether_a_process_can_still_write(tmp_path: Path) -> None:
+    path = tmp_path / "stdout"
+    with open(path, "ab"):
+        file = RawFile(str(path), STDOUT, 0)
+        assert file.in_use
+        assert not file.forsaken
+    assert not file.in_use
+    assert file.forsaken
+    file.close(delete=True)
