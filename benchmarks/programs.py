@@ -50,7 +50,7 @@ class _Memory:
 
 
 def _measure(pause: float) -> tuple[float, int, int, int]:
-    """Let its console be read after `pause` seconds; give seconds until all is shown and archived, and MiB of memory."""
+    """Let its console be read after `pause` seconds; give seconds until all is archived, and MiB of memory."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         command = [sys.executable, "-m", "celery_livelog.cli", "exec", "--wait", "60", "--id", "loud"]
