@@ -94,7 +94,7 @@ class ViewerSession:
         if self._over:
             return
         if not self._allowance.take(time.monotonic()):
-            self._end(TOO_MANY, "too_many_messages", f"expected at most {_MESSAGES_A_SECOND} messages a second")
+            self._end(TOO_MANY, "too_many", f"expected at most {_MESSAGES_A_SECOND} messages a second")
             return
         try:
             self._obey(parse(message))

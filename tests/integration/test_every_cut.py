@@ -23,6 +23,9 @@ from tests.nodes.valkey import Valkey
 
 #: Records of the log: its lines and its end. The stream has only the last half of them.
 RECORDS, LIVE = 2000, 1000
+#: Gives the first records behind a cursor.
+First = Callable[[Reader, str | None], Awaitable[list[int]]]
+
 #: Connections at once.
 _AT_ONCE = 50
 

@@ -139,7 +139,7 @@ def test_a_flood() -> None:
         for _ in range(200):
             here.viewer.receive('{"type":"ack","n":1}')
         await closed(here)
-        assert here.closed == [(4429, "too_many_messages")]
+        assert here.closed == [(4429, "too_many")]
 
     run(test, ANYONE)
 
