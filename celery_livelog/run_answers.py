@@ -42,11 +42,11 @@ async def run_log(runs: RunReader, run_id: str, lines: int) -> str | None:
         return None
     count = min(lines, MOST_LINES)
     found = await runs.within(view.account, view.site).tail(run_id, count)
-    told = [line for attempt, record in found for line in _told(attempt, record)]
-    return "".join(f"{line}\n" for line in told[max(0, len(told) - count) :])
+    shown = [line for attempt, record in found for line in told(attempt, record)]
+    return "".join(f"{line}\n" for line in shown[max(0, len(shown) - count) :])
 
 
-def _told(attempt: Attempt, record: Record) -> list[str]:
+def told(attempt: Attempt, record: Record) -> list[str]:
     """A record as the lines of a run's log: what is said of a stage may have several."""
     before = f"{record.timestamp} {attempt.name.rpartition('.')[2] or 'task'}[{attempt.task_id[:8]}]"
     return [f"{before} {line}" for line in record.text.split("\n")]

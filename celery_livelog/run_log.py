@@ -44,6 +44,10 @@ class RunLog:
         """How the run stands; at its end, how it ended."""
         return self._run.state
 
+    def task(self, task_id: str) -> Attempt:
+        """The first attempt of a task of which there was something."""
+        return self._run.first[task_id]
+
     async def batches(self) -> AsyncGenerator[tuple[str, Batch], None]:
         """Give what there is and what comes until the run is over, each batch with the id of its task."""
         looking = asyncio.create_task(self._look())

@@ -23,7 +23,8 @@ class RunTasks:
     def __init__(self, runs: RunReader, run_id: str) -> None:
         self._runs = runs
         self._run_id = run_id
-        self._known: set[str] = set()
+        #: The first attempt of each task that is known.
+        self.first: dict[str, Attempt] = {}
         #: How the run stands.
         self.state = "RUNNING"
 
@@ -53,6 +54,6 @@ class RunTasks:
         tasks: dict[str, list[Attempt]] = {}
         for attempt in attempts:
             tasks.setdefault(attempt.task_id, []).append(attempt)
-        new = [of_task for task_id, of_task in tasks.items() if task_id not in self._known]
-        self._known |= tasks.keys()
+        new = [of_task for task_id, of_task in tasks.items() if task_id not in self.first]
+        self.first.update((of_task[0].task_id, of_task[0]) for of_task in new)
         return new

@@ -13,7 +13,7 @@ import click
 from celery_livelog.cli.output import Output
 from celery_livelog.cli.printing import Printer
 from celery_livelog.cli.rendering import JsonLines, Pipe, Rendering, Screen
-from celery_livelog.cli.run_log import print_run
+from celery_livelog.cli.run_log import follow_run, print_run
 from celery_livelog.cli.session import run
 from celery_livelog.cli.showing import Request, Showing
 from celery_livelog.cli.times import parse_since
@@ -42,7 +42,7 @@ def _pattern(_context: click.Context, _option: click.Parameter, value: str | Non
 
 @click.command()
 @click.argument("task_id", metavar="[ID]", required=False)
-@click.option("--run", "run_id", metavar="RUN", help="Instead of a task: the last lines of all tasks of a run.")
+@click.option("--run", "run_id", metavar="RUN", help="Instead of a task: all tasks of a run.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task is over; wait for it if it has not started.")
 @click.option("-n", "--tail", metavar="N", type=click.IntRange(min=0), help="Only the last N lines of what is there.")
 @click.option("--since", metavar="T", callback=_since, help="Only what is newer than a duration (5m), or a time.")
@@ -83,7 +83,7 @@ def logs(
     raw: bool,
     timestamps: bool,
 ) -> None:
-    """Print the log of task ID, from its first line, live or archived; or the end of that of a run.
+    """Print the log of task ID, from its first line, live or archived; or that of a run: its end, or all with --follow.
 
     The exit code is the task's: 0 for success, 1 for a failure, 128 + N when signal N killed it; 0 while it runs.
     """
@@ -91,8 +91,10 @@ def logs(
         raise click.UsageError("--json and --raw cannot be given together")
     if (task_id is None) == (run_id is None):
         raise click.UsageError("expected either the ID of a task or --run RUN")
-    if run_id is not None and (follow or timestamps or streams or any((level, stage, since, attempt, pattern))):
-        raise click.UsageError("--run goes with --tail, --json and --raw only")
+    if run_id is not None and (timestamps or streams or any((level, stage, since, attempt, pattern))):
+        raise click.UsageError("--run goes with --follow, --tail, --json and --raw only")
+    if run_id is not None and follow and tail is not None:
+        raise click.UsageError("--follow shows all of a run; expected it without --tail")
     output = Output(colour=not context.no_color)
     selection = Selection(
         streams=frozenset(streams),
@@ -103,6 +105,8 @@ def logs(
     )
     if task_id is None:
         of_run = run_id or ""
+        if follow:
+            run(context, lambda reader: follow_run(reader, of_run, output, as_json=as_json, raw=raw))
         run(context, lambda reader: print_run(reader, of_run, tail, output, as_json=as_json, raw=raw))
     rendering: Rendering
     if as_json:

@@ -7,11 +7,14 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from celery_livelog import hub, run_log, run_tasks
+from celery_livelog.cli import livelog
 from celery_livelog.cursors import Cursor
 from celery_livelog.door import reader_for
 from celery_livelog.permissions import EVERYTHING, Scope, Viewer
@@ -259,3 +262,19 @@ def test_attempts_of_others_do_not_join(settings: Settings, stores: Shipped) -> 
         assert [cursor for _, cursor, _ in await following] == mine.cursors
 
     run(settings, test)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_by_the_command(valkey_server: Valkey, settings: Settings, finished: list[Task], as_json: bool) -> None:
+    """``livelog logs --run RUN -f`` prints all of it, and ends with the run."""
+    conf = {"livelog_redis_url": valkey_server.url, "livelog_dir": settings.dir}
+    context = SimpleNamespace(app=SimpleNamespace(conf=conf), no_color=False)
+    command = ["logs", "--run", RUN, "-f", *(["--json"] if as_json else [])]
+    result = CliRunner().invoke(livelog, command, obj=context, catch_exceptions=False)
+    lines = result.output.splitlines()
+    assert result.exit_code == 0
+    if as_json:
+        printed = [json.loads(line) for line in lines]
+        assert Counter(record["task_id"] for record in printed) == {"task-1": 21, "task-2": 21, "task-3": 21}
+    else:
+        assert lines == [f"{at(time)} task[task-{time % 3 + 1}] {time}" for time in range(60)]

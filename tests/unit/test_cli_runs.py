@@ -116,8 +116,8 @@ def test_no_such_run(command: Run, arguments: tuple[str, ...]) -> None:
     [
         ((), "expected either the ID of a task or --run RUN"),
         (("a-task", "--run", "run_1"), "expected either the ID of a task or --run RUN"),
-        (("--run", "run_1", "-f"), "--run goes with --tail, --json and --raw only"),
-        (("--run", "run_1", "--level", "INFO"), "--run goes with --tail, --json and --raw only"),
+        (("--run", "run_1", "-f", "-n", "5"), "--follow shows all of a run"),
+        (("--run", "run_1", "--level", "INFO"), "--run goes with --follow, --tail, --json and --raw only"),
     ],
 )
 def test_wrong_arguments_of_logs(command: Run, arguments: tuple[str, ...], message: str) -> None:

@@ -8,7 +8,10 @@ import { address } from "./address.js";
 import { authorization, tokenFor } from "./tokens.js";
 
 const SILENCE = 60_000; // ms without a word, heartbeats included, after which a connection counts as lost
-const BACK_OFF = { first: 250, longest: 30_000 }; // ms
+const BACK_OFF = { first: 250, soon: 2000, longest: 30_000 }; // ms; `soon` while the server may just be restarting
+const RESTARTING = 12; // failures in a row, some ten seconds, after which it is something else
+const NOT_AGAIN = new Set([4400, 4401, 4403, 4404, 4413]); // closed for good: what was asked is not allowed, or no question
+const FOR_NOW = new Set(["unavailable", "too_many", "timed_out"]); // errors that a new connection may not meet
 const POLL_SECONDS = { first: 1, longest: 25 }; // that a request may be held; the first answer says that there is a server
 const POLL_INSTEAD = 2; // every so many failures in a row the next try is a long-poll
 const TRY_SOCKET_AGAIN = 60_000; // ms of polling after which the WebSocket has another chance
@@ -16,8 +19,7 @@ const POLL_PAUSE = 1000; // ms at least between two answers without news, from a
 
 export class Connection {
   #options;
-  #cursor = null;
-  #seen = new Map(); // attempt -> the last record delivered, as { n, piece }
+  #seen = new Map(); // attempt -> the last record delivered, as { n, piece, place }; the latest one is the last
   #failures = 0;
   #answered = false; // whether a long-poll was
   #socket = null;
@@ -75,7 +77,11 @@ export class Connection {
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = (this.#socket = new WebSocket(url));
     socket.onmessage = ({ data }) => this.#hear(JSON.parse(data));
-    socket.onclose = ({ code }) => (code === 1000 ? this.#end() : this.#lose());
+    socket.onclose = ({ code, reason }) => {
+      if (code === 1000) this.#end();
+      else if (NOT_AGAIN.has(code)) this.#refuse(reason);
+      else this.#lose();
+    };
     this.#listen();
   }
 
@@ -91,8 +97,8 @@ export class Connection {
     }
     if (message.type === "records") {
       this.#deliver(message);
-    } else if (message.type === "error" && message.code !== "unavailable") {
-      this.#refuse(message.message); // what is unavailable is so for now: the server closes, and this comes again
+    } else if (message.type === "error" && !FOR_NOW.has(message.code)) {
+      this.#refuse(message.message);
     }
     if (message.type !== "error") this.#failures = 0; // a greeting alone is no success
   }
@@ -106,9 +112,14 @@ export class Connection {
     if (type === "partial") return true;
     const last = this.#seen.get(attempt);
     if (last && (n < last.n || (n === last.n && piece <= last.piece))) return false;
-    this.#seen.set(attempt, { n, piece });
-    this.#cursor = `${attempt}:${more ? n - 1 : n}`; // a line of which pieces are missing is asked for again
+    this.#seen.delete(attempt);
+    this.#seen.set(attempt, { n, piece, place: more ? n - 1 : n }); // of a line in pieces all are asked for again
     return true;
+  }
+
+  /** Where to go on: the places in all attempts, for several may run at once; empty at first. */
+  get #cursor() {
+    return [...this.#seen].reverse().map(([attempt, { place }]) => `${attempt}:${place}`).join(",");
   }
 
   #say(message) {
@@ -148,7 +159,8 @@ export class Connection {
       return;
     }
     this.#options.onState("reconnecting");
-    const delay = Math.min(BACK_OFF.first * 2 ** this.#failures, BACK_OFF.longest) * (0.5 + Math.random() / 2);
+    const longest = this.#failures < RESTARTING ? BACK_OFF.soon : BACK_OFF.longest;
+    const delay = Math.min(BACK_OFF.first * 2 ** this.#failures, longest) * (0.5 + Math.random() / 2);
     this.#timer = setTimeout(() => this.#connect(), delay);
   }
 
@@ -182,7 +194,7 @@ export class Connection {
     const path = `${root}/api/tasks/${encodeURIComponent(taskId)}/log?format=ndjson&wait=${wait}&${from}`;
     const url = address(path);
     const answer = await fetch(url, { signal: this.#abort.signal, cache: "no-store", headers: authorization(url) });
-    if (answer.status >= 400 && answer.status < 500) {
+    if (answer.status >= 400 && answer.status < 500 && answer.status !== 429) {
       this.#refuse((await answer.json().catch(() => ({}))).error ?? answer.statusText);
       return false;
     }
