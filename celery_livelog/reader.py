@@ -7,6 +7,7 @@ makes of it for a viewer. The `action` is what that viewer does; only the door l
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from celery_livelog.attempts import Attempt
@@ -86,9 +87,10 @@ class Reader:
             if batch.records and attempt in (None, batch.number):
                 yield batch
         if follow:
-            async for batch in reading.coming():
-                if (batch.records and attempt in (None, batch.number)) or (pulse and not batch.records):
-                    yield batch
+            async with aclosing(reading.coming()) as coming:
+                async for batch in coming:
+                    if (batch.records and attempt in (None, batch.number)) or (pulse and not batch.records):
+                        yield batch
             attempts = await self.attempts(task_id)
         for batch in reading.untold(attempts):
             if attempt in (None, batch.number):

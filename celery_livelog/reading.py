@@ -114,7 +114,7 @@ class Reading:
         async for batch in self._far.rest():
             yield batch
 
-    async def coming(self) -> AsyncIterator[Batch]:
+    async def coming(self) -> AsyncGenerator[Batch, None]:
         """What comes, until the task's last attempt has ended; an empty batch now and then while nothing comes."""
         hub = self._sources.hub
         if hub is None:

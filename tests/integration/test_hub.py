@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from celery_livelog import hub
+from celery_livelog.attempts import Attempt
 from celery_livelog.hub import Hub
 from celery_livelog.records import Line
 from celery_livelog.stores import stream_reader
@@ -83,6 +85,26 @@ def test_many_viewers_are_one_read(valkey: Valkey) -> None:
                     await asyncio.to_thread(add, valkey, f"task-{number}", first, first + 19)
                 assert len(readers(valkey)) <= 1
             assert await asyncio.gather(*viewers) == [list(range(1, 101))] * 100
+
+    run(test())
+
+
+def test_who_hears_of_a_run_needs_no_read_of_its_own(valkey: Valkey) -> None:
+    """One connection waits for tasks and index alike; those who hear of another run are left alone."""
+
+    async def test() -> None:
+        async with hub_of(valkey) as shared:
+            viewer = asyncio.create_task(watch(shared, "a-task", 2))
+            with shared.hearing("a-run") as ear, shared.hearing("another") as deaf:
+                await asyncio.to_thread(add, valkey, "a-task", 1, 1)
+                await asyncio.to_thread(wait_for, lambda: len(readers(valkey)) == 1)
+                known = Attempt(attempt=ATTEMPT, task_id="a-task", run_id="a-run")
+                valkey.client.xadd(f"{PREFIX}:index", {"attempt": msgspec.json.encode(known)})
+                assert await ear.listen(_LONG)
+                assert not await deaf.listen(0)
+                await asyncio.to_thread(wait_for, lambda: len(readers(valkey)) == 1)
+            await asyncio.to_thread(add, valkey, "a-task", 2, 2)
+            assert await viewer == [1, 2]
 
     run(test())
 

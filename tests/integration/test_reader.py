@@ -188,6 +188,20 @@ def test_attempts_at_once(settings: Settings, stores: Shipped) -> None:
     assert numbers(read(settings, follow=True)) == [(number, n) for number in (1, 2) for n in range(1, 11)]
 
 
+def test_a_cursor_among_attempts_at_once(settings: Settings, stores: Shipped) -> None:
+    """Each goes on where it was; of one that still runs and is not named nothing is left out."""
+    first, second = stores.begin(1), stores.begin(2)
+    stores.print(first, 1, LINES)
+    stores.print(second, 1, LINES)
+    stores.settle()
+    both = Cursor(SECOND, 7, beside=(Cursor(FIRST, 30),))
+    assert Cursor.parse(str(both)) == both
+    assert numbers(read(settings, after=both)) == [(1, n) for n in range(31, LINES + 1)] + [
+        (2, n) for n in range(8, LINES + 1)
+    ]
+    assert numbers(read(settings, after=Cursor(SECOND, LINES))) == [(1, n) for n in range(1, LINES + 1)]
+
+
 def test_one_attempt(settings: Settings, stores: Shipped) -> None:
     """By its number in order of start."""
     two_attempts(stores)

@@ -54,6 +54,7 @@ class Browser:
         self.errors: list[str] = []
         self.closed = asyncio.Event()
         self.acknowledges = acknowledges
+        self.stuck = False
         self._news = asyncio.Event()
         self._viewer = ViewerSession(reader, self._take, self._close, viewer=Viewer(via="test", seen=EVERYTHING))
 
@@ -76,7 +77,7 @@ class Browser:
             await self._news.wait()
 
     async def _take(self, message: bytes) -> None:
-        await asyncio.sleep(0)
+        await (asyncio.Event().wait() if self.stuck else asyncio.sleep(0))
         self._news.set()
         said = json.loads(message)
         if said["type"] == "error":
@@ -99,6 +100,7 @@ async def reader_of(settings: Settings) -> AsyncIterator[Reader]:
     reader = Reader(settings)
     yield reader
     await reader.close()
+    await asyncio.sleep(0.01)  # generators that were left in the middle are closed by tasks of the loop
     assert asyncio.all_tasks() <= before
 
 
@@ -153,6 +155,34 @@ def test_many_viewers_of_all_kinds(settings: Settings, stores: Shipped) -> None:
         assert [browser.seen for browser in early] == [expected] * 20
         assert cursor.seen == expected[700:]
         assert tail.seen == expected[-11:]
+
+    run(settings, test)
+
+
+def test_those_who_take_nothing_hold_up_nobody(settings: Settings, stores: Shipped) -> None:
+    """Some whose connection takes nothing, some that never acknowledge: all others see all of it, in order."""
+
+    async def test(reader: Reader) -> None:
+        good = [Browser(reader) for _ in range(20)]
+        stuck, silent = [Browser(reader) for _ in range(5)], [Browser(reader) for _ in range(5)]
+        for browser in (*good, *stuck, *silent):
+            browser.stuck = browser in stuck
+            await browser.connect()
+        for browser in silent:
+            browser.say(type="ack", n=0)
+        expected = await asyncio.to_thread(write, stores, 3000)
+        for browser in good:
+            await browser.closed.wait()
+            assert browser.seen == expected
+        assert all(not browser.seen for browser in stuck)
+        assert all(0 < len(browser.seen) < len(expected) for browser in silent)
+        for browser in silent:
+            browser.acknowledges = True
+            browser.say(type="ack", attempt=expected[0].partition(":")[0], n=len(browser.seen))
+            await browser.closed.wait()
+            assert browser.seen == expected
+        for browser in (*good, *stuck, *silent):
+            await browser.leave()
 
     run(settings, test)
 
