@@ -53,6 +53,8 @@ class StreamReader:
     async def wait(self, after: Mapping[str, str], count: int, index: str | None = None) -> News:
         """What is new of several tasks, each after its entry id; waits `BLOCK_SECONDS` for the first.
 
+        All keys are in one read. On a cluster it would be one for each node, here and nowhere else.
+
         :param index: what is new in the index after this entry id is wanted, too.
         """
         streams: Any = {stream_key(self._prefix, task_id): last or "0-0" for task_id, last in after.items()}
