@@ -7,8 +7,8 @@ from collections import deque
 
 from celery_livelog.portions import Entry, Portion, order, portions
 
-#: Bytes of a task's stream that are remembered for its viewers, about.
-_REMEMBERED = 2 * 1024 * 1024
+#: Bytes of a task's stream that are remembered, about: for each of its viewers, beside what was read last; and at most.
+_EACH, _REMEMBERED = 24 * 1024, 2 * 1024 * 1024
 
 
 class Channel:
@@ -24,11 +24,11 @@ class Channel:
 
     def add(self, entries: list[Entry]) -> None:
         """Remember new entries and wake the viewers."""
-        for portion in portions(entries):
-            self._portions.append(portion)
-            self._size += portion.size
+        new = list(portions(entries))
+        self._portions += new
+        self._size += sum(portion.size for portion in new)
         self.last = entries[-1][0]
-        while self._size > _REMEMBERED and len(self._portions) > 1:
+        while len(self._portions) > 1 and self._too_much(len(new)):
             forgotten = self._portions.popleft()
             self._size -= forgotten.size
             self.start = forgotten.last
@@ -60,6 +60,11 @@ class Channel:
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         return await waiter
+
+    def _too_much(self, new: int) -> bool:
+        """Whether a portion is to be forgotten. The `new` ones nobody has seen yet."""
+        old = len(self._portions) > new
+        return self._size > (min(self.viewers * _EACH, _REMEMBERED) if old else _REMEMBERED)
 
     def _wake(self, *, news: bool) -> None:
         waiting, self._waiting = self._waiting, []

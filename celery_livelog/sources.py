@@ -80,7 +80,11 @@ class Sources:
 
     async def indexed(self, count: int) -> list[Attempt]:
         """The last beginnings and endings that Redis knows of, newest first."""
-        return [] if self._stream is None else await _asked(self._stream.recent(count))
+        if self._stream is None:
+            return []
+        recent = self._stream.recent
+        found: list[Attempt] = await self._asking.ask(("index", count), lambda: _asked(recent(count)))
+        return found
 
     async def indexed_of(self, task_id: str) -> list[Attempt]:
         """What Redis' index knows of a task's attempts."""
