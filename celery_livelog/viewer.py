@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from celery_livelog.allowance import Allowance
@@ -20,19 +19,9 @@ from celery_livelog.door import reader_for
 from celery_livelog.errors import AccessError, LivelogError, TokenError, complain
 from celery_livelog.permissions import Viewer
 from celery_livelog.reader import Reader
-from celery_livelog.run_log import RunLog
 from celery_livelog.viewer_flow import Flow, Gone
-from celery_livelog.viewer_messages import (
-    HEARTBEAT,
-    HELLO,
-    Command,
-    Message,
-    MessageError,
-    error,
-    messages,
-    parse,
-    run_over,
-)
+from celery_livelog.viewer_messages import HEARTBEAT, HELLO, Command, MessageError, error, parse
+from celery_livelog.viewer_reading import Subscription
 
 #: What a connection is closed with; see ``docs/protocol.md``.
 OVER, UNAVAILABLE = 1000, 1011
@@ -43,6 +32,8 @@ _HEARTBEAT_SECONDS = 15.0
 _UNKNOWN_SECONDS = 10.0
 #: Seconds after which one that takes nothing of what is there for it counts as gone.
 _STALLED_SECONDS = 60.0
+#: Seconds after which one that takes nothing, or is paused, is left without what it reads from.
+_SLOW_SECONDS = 5.0
 #: Messages that a viewer may send at once, and a second; beside these one for each that it gets.
 _MESSAGES, _MESSAGES_A_SECOND = 100, 20
 #: Messages that cannot be understood, of one that is known; of others, not one.
@@ -79,6 +70,7 @@ class ViewerSession:
         self._allowance = Allowance(_MESSAGES, _MESSAGES_A_SECOND, time.monotonic())
         self._mistakes = 0
         self._over = False
+        self._subscription: Subscription | None = None
         self._log: asyncio.Task[None] | None = None
         self._said: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -130,7 +122,8 @@ class ViewerSession:
             return
         self._look_later()  # it may end sooner than the one before
         self._flow.restart()
-        self._log = asyncio.create_task(self._serve(self._log, reader_for(self._reader, self._viewer), command))
+        self._subscription = Subscription(reader_for(self._reader, self._viewer), command, self._flow)
+        self._log = asyncio.create_task(self._serve(self._log, self._subscription))
 
     def _holder(self, token: str) -> Viewer | None:
         """Who has a token; nobody when it is not valid, or when that cannot be told."""
@@ -143,13 +136,11 @@ class ViewerSession:
             complain("a token could not be read", failure)
             return None
 
-    async def _serve(self, before: asyncio.Task[None] | None, reader: Reader, command: Command) -> None:
+    async def _serve(self, before: asyncio.Task[None] | None, subscription: Subscription) -> None:
         if before is not None:
             await cancel(before)
         try:
-            async with aclosing((_of_run if command.run_id else _of_task)(reader, command)) as log:
-                async for message in log:
-                    await self._flow.deliver(message)
+            await subscription.run()
         except (TokenError, AccessError) as ended:
             self._end(UNAUTHORIZED, "unauthorized", str(ended))
             return
@@ -190,6 +181,8 @@ class ViewerSession:
         elif self._flow.stalled(asyncio.get_running_loop().time()) > _STALLED_SECONDS:
             self._end(TIMED_OUT, "timed_out", f"nothing was taken for {_STALLED_SECONDS:.0f} s")
         else:
+            if self._subscription is not None and self._flow.waits(asyncio.get_running_loop().time()) > _SLOW_SECONDS:
+                self._subscription.release()
             if not self._flow.sending:
                 self._say(HEARTBEAT)
             self._look_later()
@@ -223,20 +216,3 @@ class ViewerSession:
         self._said.discard(saying)
         if not saying.cancelled():
             saying.exception()  # of one that is gone: whoever carries the messages tells that, too
-
-
-async def _of_task(reader: Reader, command: Command) -> AsyncGenerator[Message, None]:
-    log = reader.log(command.task_id, after=command.place, tail=command.tail, follow=True)
-    async with aclosing(log) as batches:
-        async for batch in batches:
-            for message in messages(batch):
-                yield message
-
-
-async def _of_run(reader: Reader, command: Command) -> AsyncGenerator[Message, None]:
-    log = RunLog(reader, command.run_id, command.place)
-    async with aclosing(log.batches()) as batches:
-        async for task_id, batch in batches:
-            for message in messages(batch, task_id):
-                yield message
-    yield run_over(command.run_id, log.state)

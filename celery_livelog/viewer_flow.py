@@ -34,9 +34,13 @@ class Flow:
         #: Whether a message is on its way.
         self.sending = False
 
+    def waits(self, now: float) -> float:
+        """Seconds for which a message has been on its way, or has waited until it may be."""
+        return 0.0 if self._since is None else now - self._since
+
     def stalled(self, now: float) -> float:
-        """Seconds for which the viewer has taken nothing of what is there for it; none while it is paused."""
-        return 0.0 if self._since is None or self._paused else now - self._since
+        """The same, but for a viewer that is paused."""
+        return 0.0 if self._paused else self.waits(now)
 
     async def deliver(self, message: Message) -> None:
         """Send a message, as soon as the viewer can take it."""

@@ -10,7 +10,7 @@ import msgspec
 from celery_livelog.cursors import Cursor
 from celery_livelog.errors import CursorError, LivelogError
 from celery_livelog.merge import Batch
-from celery_livelog.records import Partial, Record, encode
+from celery_livelog.records import Line, Partial, Record, encode
 
 PROTOCOL = 1
 #: Bytes that a viewer which acknowledges may have before it without an acknowledgement.
@@ -52,11 +52,15 @@ class Command(msgspec.Struct):
 
 
 class Message(NamedTuple):
-    """Records on their way to a viewer, encoded; `n` is the last whole one, 0 where there is none."""
+    """Records on their way to a viewer, encoded.
+
+    `n` is the last one, 0 where there are only half lines; `more`: the rest of that line follows.
+    """
 
     data: bytes
     attempt: str
     n: int
+    more: bool = False
 
 
 def parse(message: str | bytes) -> Command:
@@ -101,8 +105,9 @@ def messages(batch: Batch, task_id: str = "") -> list[Message]:
 def _message(batch: Batch, records: Sequence[Record], task_id: str) -> Message:
     of_task = {"task_id": task_id} if task_id else {}
     fields = {"type": "records", **of_task, "attempt": batch.attempt, "number": batch.number, "records": records}
-    whole = [record.n for record in records if not isinstance(record, Partial)]
-    return Message(encode(fields), batch.attempt, whole[-1] if whole else 0)
+    last = next((record for record in reversed(records) if not isinstance(record, Partial)), None)
+    more = isinstance(last, Line) and last.more
+    return Message(encode(fields), batch.attempt, 0 if last is None else last.n, more)
 
 
 def _check(command: Command) -> None:

@@ -74,6 +74,7 @@ class Session:
         self.sizes: list[int] = []
         self.closed: list[tuple[int, str]] = []
         self.broken = self.stuck = False
+        self.go_on = asyncio.Event()
         self.known = viewer
         self.viewer = ViewerSession(
             cast(Reader, self.logs),
@@ -107,7 +108,7 @@ class Session:
         if self.broken:
             raise ConnectionError("gone")
         if self.stuck:
-            await asyncio.Event().wait()
+            await self.go_on.wait()
         self.sent.append(json.loads(message))
         self.sizes.append(len(message))
 

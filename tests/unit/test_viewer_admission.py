@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from celery_livelog import viewer as room
+from celery_livelog.cursors import Cursor
 from celery_livelog.errors import TokenError
 from celery_livelog.permissions import EVERYTHING, Viewer
 from tests.nodes.waiting import wait_for
-from tests.unit.test_viewer import ANYONE, Session, lines, session
+from tests.unit.test_viewer import ANYONE, FIRST, Session, lines, session
 
 
 def holder(token: str) -> Viewer:
@@ -166,6 +167,34 @@ def test_who_takes_nothing(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
         else:
             await closed(here)
             assert here.closed == [(4408, "timed_out")]
+
+    run(test, ANYONE)
+
+
+@pytest.mark.parametrize("how", ["drains nothing", "is paused"])
+def test_who_is_slow_keeps_no_log_open(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """What it reads from is let go of; once it takes what was on its way, it goes on behind that."""
+    monkeypatch.setattr(room, "_SLOW_SECONDS", 0.03)
+    monkeypatch.setattr(room, "_HEARTBEAT_SECONDS", 0.02)
+
+    async def test(here: Session) -> None:
+        await here.say(type="subscribe", task_id="a-task", tail=5)
+        here.logs.give(lines(1, 3))
+        await here.settle()
+        if how == "is paused":
+            await here.say(type="pause")
+        here.stuck = how == "drains nothing"
+        here.logs.give(lines(4, 6))
+        await asyncio.to_thread(wait_for, lambda: here.logs.closed)
+        here.stuck = False
+        here.go_on.set()
+        await here.say(type="resume")
+        here.logs.give(lines(7, 8))
+        await here.settle()
+        assert here.records == [(FIRST, n) for n in range(1, 9)]
+        assert [options["after"] for _, options in here.logs.asked] == [None, Cursor(FIRST, 6)]
+        assert [options["tail"] for _, options in here.logs.asked] == [5, None]
+        assert here.closed == []
 
     run(test, ANYONE)
 
