@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
 from contextlib import aclosing
-from time import monotonic, time_ns
+from time import time_ns
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.cursors import Cursor
@@ -12,29 +12,11 @@ from celery_livelog.endings import LOST
 from celery_livelog.far_away import FarAway
 from celery_livelog.hub import Hub
 from celery_livelog.merge import Batch, Merge
+from celery_livelog.patience import Patience
 from celery_livelog.portions import Entry, Stretch
 from celery_livelog.records import FINAL_STATES, End, Gap, Line, Partial, decode, utc
 from celery_livelog.sources import NEWEST, Sources, numbered
 from celery_livelog.stores.archive import Manifest
-
-#: Seconds between two questions whether the worker of a quiet task is lost: leases are renewed more often than that.
-_LOST_SECONDS = 15.0
-
-
-class _Patience:
-    """When to ask whether a quiet task's worker is lost: two looks have to agree, Redis may just have come back."""
-
-    def __init__(self) -> None:
-        self._next = monotonic() + _LOST_SECONDS
-        self._before = False
-
-    def over(self) -> bool:
-        return monotonic() >= self._next
-
-    def confirmed(self, *, lost: bool) -> bool:
-        self._next = monotonic() + _LOST_SECONDS
-        self._before, confirmed = lost, lost and self._before
-        return confirmed
 
 
 class Reading:
@@ -144,20 +126,20 @@ class Reading:
 
     async def _followed(self, hub: Hub) -> AsyncGenerator[Batch, None]:
         """What comes, as `coming` gives it."""
-        patience = _Patience()
+        patience = Patience()
         async with aclosing(hub.follow(self._task_id, self._last_id)) as coming:
             async for portion in coming:
                 for stretch in portion.stretches:
                     async for batch in self._accepted(stretch, partials=True):
                         yield batch
                 if portion.entries:
-                    patience = _Patience()
+                    patience = Patience()
                 else:
                     yield Batch("", 0, [])
                 if self._merge.over or (not portion.entries and (await self._over() or await self._lost(patience))):
                     return
 
-    async def _lost(self, patience: _Patience) -> bool:
+    async def _lost(self, patience: Patience) -> bool:
         """Whether all that still runs is on workers that nothing has been heard of for a while."""
         if not patience.over():
             return False

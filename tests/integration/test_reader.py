@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from celery_livelog import hub, reading
+from celery_livelog import hub, patience
 from celery_livelog.cursors import Cursor
 from celery_livelog.errors import StoreError
 from celery_livelog.merge import Batch
@@ -296,7 +296,7 @@ def test_a_lost_worker(
     settings: Settings, stores: Shipped, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """When nothing has been heard of a worker for long its tasks are over; what is left of them can be archived."""
-    monkeypatch.setattr(reading, "_LOST_SECONDS", 0.1)
+    monkeypatch.setattr(patience, "_LOST_SECONDS", 0.1)
     attempt = stores.begin(1, lease="its-lease")
     stores.print(attempt, 1, LINES)
     stores.settle()
