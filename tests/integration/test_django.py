@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from django.test import AsyncClient, Client
 from django.urls import get_resolver
 
 from celery_livelog import run
+from celery_livelog.contrib.django import apps
 from celery_livelog.contrib.django.flights import Flights
 from celery_livelog.door import GuardedReader
 from celery_livelog.guarded_runs import GuardedRuns
@@ -198,6 +200,23 @@ def test_a_scope_that_fails_holds_nothing(sent: dict[str, Sent], caplog: pytest.
     assert django_site.client("broken").get("/livelog/api/runs").json() == {"runs": []}
     assert "no such account" in caplog.text
     assert {record.name for record in caplog.records} >= {"celery_livelog.contrib.django"}
+
+
+def test_a_rule_that_cannot_be_imported(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing is shown, however often somebody asks; `manage.py check` and the console say why, the pages do not."""
+    browser, conf = django_site.client("boss"), project.conf
+    project.conf = {**conf, "livelog_permission": "no_such_module.may"}
+    try:
+        django_site.serve(project)
+        for _ in range(3):
+            answer = browser.get("/livelog/api/tasks")
+            assert (answer.status_code, "no_such_module" in body(answer)) == (503, False)
+        assert [found.id for found in apps.check()] == ["livelog.E004"]
+        assert "No module named 'no_such_module'" in apps.check()[0].msg
+        assert all(thread.name != "livelog-reader" for thread in threading.enumerate())
+    finally:
+        project.conf = conf
+        django_site.serve(project)
 
 
 # -- what is answered -------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ class Background:
         try:
             self.reader = asyncio.run_coroutine_threadsafe(self._make_reader(), self._loop).result()
         except BaseException:
-            self._loop.call_soon_threadsafe(self._loop.stop)  # each request tries again
+            self._stop()  # each request tries again
             raise
 
     def start(self, work: Coroutine[Any, Any, T]) -> None:
@@ -116,6 +116,9 @@ class Background:
     def close(self) -> None:
         """Let go of all connections and end the thread."""
         self.wait(self._end())
+        self._stop()
+
+    def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
