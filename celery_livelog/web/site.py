@@ -3,14 +3,14 @@
 Rules:
 - whoever serves this only carries bytes; who may ask, what is answered and how it is refused is told here, once;
 - what does not exist and what may not be seen get the same answer;
-- every request and every socket holds a place among the caps as long as it lasts.
+- every socket, and every request but those of `open`, holds a place among the caps as long as it lasts.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from urllib.parse import unquote
 
@@ -58,7 +58,7 @@ class Site:
         self._sockets: dict[str, _Opens] = {"/ws": self._viewing}
         if writers is not None:
             self._sockets["/ingest"] = self._writing
-        #: What is answered to whoever asks, by path.
+        #: What is answered to whoever asks and however many ask, by path.
         self.open: dict[str, Callable[[Request], Awaitable[Answer]]] = {"/healthz": Health(reader).answer}
 
     @asynccontextmanager
@@ -68,8 +68,11 @@ class Site:
         place: Place | None = None
         try:
             try:
-                place = self._caps.take(request.address)
-                answer = await _begun(await self._answer(request, place))
+                if request.path in self.open:
+                    answer = await self.open[request.path](request)
+                else:
+                    place = self._caps.take(request.address)
+                    answer = await _begun(await self._answer(request, place))
             except Refusal as refusal:
                 answer = self._refusal(refusal)
             except TokenError as error:
@@ -93,20 +96,19 @@ class Site:
     async def session(self, request: Request, send: Send, close: Close) -> Session:
         """The session of a WebSocket that was accepted, also of one that may not have been."""
         request = self._gate.located(request)
-        place: Place | None = None
-        try:
-            place = self._caps.take(request.address)
-            self._gate.check_origin(request)
-            return await self._sockets[request.path](request, place, send, close)
-        except Refusal as refusal:
-            if place is not None:
-                place.release()
-            self.counts.refusals[refusal.code] += 1
-            return Refused(refusal, send, close)
+        with ExitStack() as unless_opened:
+            try:
+                place = self._caps.take(request.address)
+                unless_opened.callback(place.release)
+                self._gate.check_origin(request)
+                session = await self._sockets[request.path](request, place, send, close)
+            except Refusal as refusal:
+                self.counts.refusals[refusal.code] += 1
+                return Refused(refusal, send, close)
+            unless_opened.pop_all()  # its place is the session's
+            return session
 
     async def _answer(self, request: Request, place: Place) -> Answer:
-        if request.path in self.open:
-            return await self.open[request.path](request)
         self._gate.check_origin(request)
         if request.method == "OPTIONS":
             return preflight()

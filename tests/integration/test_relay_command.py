@@ -134,6 +134,7 @@ def test_an_open_relay(valkey: Valkey, tmp_path: Path, stores: Shipped, launch: 
             assert (refused["code"], hear(fourth)) == ("too_many", 4429)
         too_many = get(f"{relay.url}/api/tasks")
         assert (too_many.status, too_many.headers["Retry-After"]) == (429, "5")
+        assert get(f"{relay.url}/healthz").status == 200  # or whoever watches over it would start it again
         told = _from("127.0.0.7", relay.url, "/metrics")
         assert 'livelog_sockets{kind="viewer"} 3.0' in told
         assert 'livelog_refusals_total{reason="too_many"} 2.0' in told
