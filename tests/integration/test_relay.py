@@ -55,10 +55,13 @@ def servers(valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> 
     relay = Relay(directory, settings, [f"--origin={APP}", "--metrics=127.0.0.2"])
     asgi = AsgiSite(directory, settings)
     with ExitStack() as ends:
-        stores = ends.enter_context(logs(valkey_server, directory))
         for server in (relay, asgi):
             ends.callback(server.end)
-            server.start()
+        starting = threading.Thread(target=asgi.start)
+        starting.start()
+        stores = ends.enter_context(logs(valkey_server, directory))
+        relay.start()
+        starting.join()
         yield Served(relay.url, asgi.url, stores)
 
 
