@@ -45,18 +45,10 @@ def extend() -> None:
 
 
 def _routes() -> list[url]:
-    task = r"/livelog/api/tasks/([^/]+)"
-    run = r"/livelog/api/runs/([^/]+)"
     return [
         LazyRoute(r"/livelog", "ListPage", name="livelog"),
         LazyRoute(r"/livelog/task/([^/]+)", "TaskPage", name="livelog_task"),
         LazyRoute(r"/livelog/ws", "Socket"),
-        LazyRoute(r"/livelog/api/tasks", "Tasks"),
-        LazyRoute(task, "Task"),
-        LazyRoute(task + "/log", "Log"),
-        LazyRoute(task + "/download", "Download"),
-        LazyRoute(r"/livelog/api/runs", "Runs"),
-        LazyRoute(run, "Run"),
-        LazyRoute(run + "/logs", "RunLogs"),
+        LazyRoute(r"/livelog/api/.+", "Api"),
         LazyRoute(r"/livelog/static/(.*)", "Static", {"path": str(_STATIC)}),
     ]

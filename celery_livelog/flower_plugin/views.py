@@ -15,8 +15,8 @@ from celery_livelog.flower_plugin.tab import shown
 from celery_livelog.permissions import Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
-from celery_livelog.web.api import DownloadApi, LogApi, Refused, TaskApi, TasksApi
-from celery_livelog.web.run_api import RunApi, RunLogsApi, RunsApi
+from celery_livelog.web import api
+from celery_livelog.web.api import Refused
 from celery_livelog.web.socket import ViewerSocket
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -104,32 +104,13 @@ class TaskPage(_Page):
         self.render_page("task.html", task_id=task_id)
 
 
-class Tasks(TasksApi, Gate):
-    """``/api/tasks``"""
+class Api(api.Api, Gate):
+    """``/api``"""
 
-
-class Task(TaskApi, Gate):
-    """``/api/tasks/{id}``"""
-
-
-class Log(LogApi, Gate):
-    """``/api/tasks/{id}/log``"""
-
-
-class Download(DownloadApi, Gate):
-    """``/api/tasks/{id}/download``"""
-
-
-class Runs(RunsApi, Gate):
-    """``/api/runs``"""
-
-
-class Run(RunApi, Gate):
-    """``/api/runs/{run_id}``"""
-
-
-class RunLogs(RunLogsApi, Gate):
-    """``/api/runs/{run_id}/logs``"""
+    @property
+    def path(self) -> str:
+        root: str = self.reverse_url("livelog")
+        return self.request.path.removeprefix(f"{root}/api")
 
 
 class Socket(ViewerSocket, Gate):

@@ -18,7 +18,7 @@ from celery_livelog.tokens import Tokens, Writer
 from celery_livelog.web.gate_addresses import Proxies
 from celery_livelog.web.gate_origins import Origins
 from celery_livelog.web.gate_strangers import Strangers, nobody
-from celery_livelog.web.refusal import Refusal
+from celery_livelog.web.refusal import Refusal, unauthorized
 from celery_livelog.web.request import Request
 
 #: The subprotocol that a server answers with, and what the one that brings a token begins with.
@@ -88,11 +88,6 @@ class Gate:
             return self.tokens.writer(token, time.time())
         except TokenError as error:
             raise unauthorized(str(error)) from None
-
-
-def unauthorized(sentence: str = "a token is needed") -> Refusal:
-    """The refusal of nobody."""
-    return Refusal(401, sentence, {"WWW-Authenticate": "Bearer"})
 
 
 def token_of(request: Request) -> str | None:

@@ -42,3 +42,8 @@ class Refusal(LivelogError):
     def close_code(self) -> int:
         """The code with which a WebSocket is closed: 4403 is 403. What is only so for now is 1011."""
         return 1011 if self.status >= 500 else 4000 + self.status
+
+
+def unauthorized(sentence: str = "a token is needed") -> Refusal:
+    """The refusal of nobody."""
+    return Refusal(401, sentence, {"WWW-Authenticate": "Bearer"})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from celery_livelog.web.answers import Streamed, Whole
+from celery_livelog.web.answering import Answer
+from celery_livelog.web.answers import Whole
 from celery_livelog.web.gate_origins import Origins
 from celery_livelog.web.request import Request
 
@@ -31,11 +32,9 @@ def preflight() -> Whole:
     return Whole("text/plain", b"", dict(_PREFLIGHT), status=204)
 
 
-def with_headers(answer: Whole | Streamed, request: Request, origins: Origins) -> Whole | Streamed:
+def with_headers(answer: Answer, request: Request, origins: Origins) -> Answer:
     """An answer with its own headers and these."""
     headers = {**_ALL, **(_STATIC if request.path.startswith("/static/") else {})}
-    if isinstance(answer, Streamed):
-        headers["X-Accel-Buffering"] = "no"  # or nginx collects a live log before it passes it on
     origin = request.headers.get("origin")
     if origin is not None and origins.allows(origin, request.scheme, request.host):
         headers |= {"Access-Control-Allow-Origin": origin, **_SHARED}  # without credentials: cookies stay at home

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from contextlib import suppress
 
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
@@ -13,9 +12,8 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from celery_livelog.errors import LivelogError
-from celery_livelog.web.api import Streaming
+from celery_livelog.web.api import Answering
 from celery_livelog.web.gate import subprotocol_of
-from celery_livelog.web.refusal import BrokenOff
 from celery_livelog.web.request import Request
 from celery_livelog.web.sessions import Session
 from celery_livelog.web.site import Site
@@ -103,7 +101,7 @@ class Server:
         )
 
 
-class _Http(Streaming):
+class _Http(Answering):
     """All requests but those of WebSockets."""
 
     def set_default_headers(self) -> None:
@@ -125,8 +123,7 @@ class _Http(Streaming):
 
     async def _serve(self, site: Site, request: Request) -> None:
         async with site.answering(request) as answer:
-            with suppress(BrokenOff):  # then it is cut already
-                await self.write_answer(answer)
+            await self.write_answer(answer)
 
 
 class _Socket(SessionSocket):

@@ -15,25 +15,25 @@ from dataclasses import replace
 from urllib.parse import unquote
 
 from celery_livelog.door import reader_for
-from celery_livelog.errors import AccessError, StoreError, TokenError, complain
+from celery_livelog.errors import TokenError
 from celery_livelog.permissions import Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
 from celery_livelog.tokens import Writer
 from celery_livelog.viewer import ViewerSession
 from celery_livelog.web import files, pages, progress_file, routes
-from celery_livelog.web.answers import Streamed, Whole
+from celery_livelog.web.answering import Answer, answered
+from celery_livelog.web.answers import Whole
 from celery_livelog.web.counts import Counts
-from celery_livelog.web.gate import Gate, unauthorized
+from celery_livelog.web.gate import Gate
 from celery_livelog.web.gate_caps import Caps, Limits, Place
 from celery_livelog.web.health import Health
 from celery_livelog.web.log_query import asked
-from celery_livelog.web.refusal import BrokenOff, Refusal
+from celery_livelog.web.refusal import Refusal, unauthorized
 from celery_livelog.web.request import Request
 from celery_livelog.web.response_headers import preflight, with_headers
 from celery_livelog.web.sessions import Close, Limited, Refused, Send, Session, Writers
 
-Answer = Whole | Streamed
 _Opens = Callable[[Request, Place, Send, Close], Awaitable[Session]]
 #: Bytes of a message from a viewer, at most, and from a writer, whose session has a limit of its own.
 _LONGEST, _LONGEST_WRITTEN = 64 * 1024, 1 << 20
@@ -72,16 +72,9 @@ class Site:
                     answer = await self.open[request.path](request)
                 else:
                     place = self._caps.take(request.address)
-                    answer = await _begun(await self._answer(request, place))
+                    answer = await answered(self._answer(request, place))
             except Refusal as refusal:
                 answer = self._refusal(refusal)
-            except TokenError as error:
-                answer = self._refusal(unauthorized(str(error)))
-            except AccessError:
-                answer = self._refusal(Refusal(404, "not found"))
-            except StoreError as error:
-                complain("a request could not be answered", error)
-                answer = self._refusal(Refusal(503, "service unavailable"))
             self.counts.answers[answer.status] += 1
             yield with_headers(answer, request, self._gate.origins)
         finally:
@@ -178,27 +171,6 @@ class Site:
         self.counts.refusals[refusal.code] += 1
         answer = routes.json({"error": str(refusal)}, refusal.status)
         return replace(answer, headers={**answer.headers, **refusal.headers})
-
-
-async def _begun(answer: Answer) -> Answer:
-    """The answer with its first piece at hand: until then it can still become a refusal."""
-    if isinstance(answer, Whole):
-        return answer
-    pieces = answer.pieces
-    first = await anext(pieces, b"")
-
-    async def all_pieces() -> AsyncIterator[bytes]:
-        yield first
-        try:
-            async for piece in pieces:
-                yield piece
-        except (AccessError, TokenError) as error:
-            raise BrokenOff(str(error)) from error
-        except StoreError as error:
-            complain("a log could not be read to its end", error)
-            raise BrokenOff(str(error)) from error
-
-    return replace(answer, pieces=all_pieces())
 
 
 def _key(viewer: Viewer | None) -> str:

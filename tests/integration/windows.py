@@ -29,6 +29,7 @@ from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
 from celery_livelog.tokens import Tokens
 from celery_livelog.web import pages, routes, site
+from celery_livelog.web.api import Api
 from celery_livelog.web.gate import Gate
 from celery_livelog.web.gate_caps import Limits
 from celery_livelog.web.gate_origins import Origins
@@ -132,7 +133,8 @@ async def _serve(app: Celery) -> tuple[str, Reader, str]:
 
 def _flower_routes() -> list[str]:
     found = [route for route in urls.handlers if isinstance(route, LazyRoute)]
-    patterns = [route.regex.pattern for route in found if not issubclass(route.handler_class, StaticFileHandler)]
+    patterns = [route.regex.pattern for route in found if not issubclass(route.handler_class, StaticFileHandler | Api)]
+    patterns += [f"/livelog/api{pattern.pattern}" for pattern, _ in routes._ROUTES]
     return [*_filled(patterns, socket="/livelog/ws$")]
 
 
