@@ -82,8 +82,10 @@ class Logs:
                 log = None
             if log is None or not log.goes_on_with(message):
                 log = await self._find(key, writer, message)
+            alone = not log.listeners
             log.listeners.add(listener)
-        await self._hand.renew()
+        if alone:
+            await self._hand.renew()
         return log
 
     async def close(self) -> None:

@@ -32,7 +32,7 @@ class ShippedStreams:
         if self._stream is None:
             return Taken(records=body.count(b"\n") + bool(body)) if isinstance(request, Records) else 0
         if isinstance(request, Lease):
-            return self._stream.renew_lease(writers.own_lease(known.writer, request.name), self._disk)
+            return self._stream.renew_leases([writers.own_lease(known.writer, request.name)], self._disk)
         known.allow(request.task_id)
         if isinstance(request, Archived):
             return self._let_go(self._stream, request.task_id, known.size(request.task_id))

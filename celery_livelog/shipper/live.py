@@ -133,8 +133,7 @@ class Live:
         count = len(queue)
         names = dict.fromkeys(queue[at] for at in range(count))
         if _RENEW in names:
-            for lease in self._leases():
-                self._writer.renew_lease(lease, self._disk)
+            self._writer.renew_leases(self._leases(), self._disk)
         if _LET_GO in names:
             for attempt, task_id in list(self._archived.items()):
                 self._let_go(attempt, task_id)

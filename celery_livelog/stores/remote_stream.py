@@ -43,9 +43,10 @@ class RemoteStream:
         except RelayRefusal:
             return 0
 
-    def renew_lease(self, name: str, disk: str = "") -> None:
-        """Say that the shipper of this name lives; where the archive is, the relay knows."""
-        self._link.ask(Lease(name=name), timeout=_TIMEOUT)
+    def renew_leases(self, names: Iterable[str], disk: str = "") -> None:
+        """Say that the shippers of these names live; where the archive is, the relay knows."""
+        for name in names:
+            self._link.ask(Lease(name=name), timeout=_TIMEOUT)
 
     def expire_soon(self, task_id: str) -> None:
         """The log is in archive and stream; what becomes of the stream then, a relay knows itself."""

@@ -98,17 +98,21 @@ class StreamWriter:
                 return int(fields[b"n"])
         return 0
 
-    def renew_lease(self, name: str, disk: str = "") -> None:
-        """Say that the shipper of this name lives; readers take its attempts for lost when it does not any more.
+    def renew_leases(self, names: Iterable[str], disk: str = "") -> None:
+        """Say that the shippers of these names live; readers take their attempts for lost when they do not any more.
 
         :param disk: the URL of the archive, where that is the worker's own; it is remembered as long as the index.
         """
-        key = lease_key(self._prefix, name)
-        # A Redis without memory refuses SET, but not EXPIRE.
-        commands = [packed("EXPIRE", key, LEASE_SECONDS)]
-        if disk:
-            commands.append(packed("SET", disk_key(self._prefix, name), to_bytes(disk), "EX", self._expires))
-        *_, answer = self._wire.execute([*commands, packed("SET", key, 1, "EX", LEASE_SECONDS)])
+        commands: list[bytes] = []
+        for name in names:
+            key = lease_key(self._prefix, name)
+            commands.append(packed("EXPIRE", key, LEASE_SECONDS))  # a Redis without memory refuses SET, but not EXPIRE
+            if disk:
+                commands.append(packed("SET", disk_key(self._prefix, name), to_bytes(disk), "EX", self._expires))
+            commands.append(packed("SET", key, 1, "EX", LEASE_SECONDS))
+        if not commands:
+            return
+        *_, answer = self._wire.execute(commands)
         if isinstance(answer, redis.exceptions.NoPermissionError):  # all else keeps lines from Redis too, and is told
             complain("the worker's lease in Redis cannot be renewed", answer)
 
