@@ -53,6 +53,16 @@ class Hand:
         """This attempt is where it belongs."""
         await self._do(lambda: self._stores.forget(attempt))
 
+    async def anew(self) -> bool:
+        """Whether the archive has lost what it had taken; then what has ended is to be given `again`."""
+        lost = self._stores.lost
+        if lost:
+            complain(
+                "the archive has lost what it had taken of logs from elsewhere: it is counted, and the rest goes there"
+            )
+            await self._do(self._stores.begin_anew)
+        return lost
+
     async def tick(self, logs: Iterable[Log]) -> None:
         """Called now and then."""
         await self._do(lambda: self._tick(logs))

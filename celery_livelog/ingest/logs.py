@@ -16,7 +16,7 @@ from collections.abc import Callable
 from celery_livelog.attempts import Attempt
 from celery_livelog.cancel import cancel
 from celery_livelog.endings import LOST
-from celery_livelog.errors import StoreError
+from celery_livelog.errors import StoreError, complain
 from celery_livelog.ingest import writers
 from celery_livelog.ingest.hand import Hand
 from celery_livelog.ingest.log import Key, Log, begun, moment_after
@@ -148,7 +148,16 @@ class Logs:
             for log in self.open_logs:
                 if log.rests and log.forsaken > _FORSAKEN_SECONDS:
                     await self._forsake(log)
+            if await self._hand.anew():
+                await self._give_again()
             await self._hand.tick(self.open_logs)
+
+    async def _give_again(self) -> None:
+        for attempt in self.open_logs.ended:
+            try:
+                await self._hand.again(attempt, await self._resuming.whole(attempt))
+            except StoreError as error:
+                complain(f"the log of {attempt.task_id} is not archived", error)
 
     async def _forsake(self, log: Log) -> None:
         """Nobody has come back to write a log here: end it, unless it goes on elsewhere."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
+from celery_livelog.attempts import Attempt
 from celery_livelog.ingest.hand import Hand
 from celery_livelog.ingest.log import Key, Log
 from celery_livelog.shipper.stores import Stores
@@ -28,6 +29,12 @@ class OpenLogs:
 
     def __iter__(self) -> Iterator[Log]:
         return iter(list(self._logs.values()))
+
+    @property
+    def ended(self) -> list[Attempt]:
+        """The attempts that are over and not archived yet."""
+        attempts = [log.plain.attempt for log in self._of_attempt.values()]
+        return [attempt for attempt in attempts if not attempt.running]
 
     def get(self, key: Key) -> Log | None:
         """The log that is open there."""

@@ -33,17 +33,23 @@ class Resuming:
 
     async def records(self, attempt: Attempt) -> tuple[list[Record], list[Record]]:
         """All records of an attempt without an end, and those that the archive lacks."""
-        found, joiner = list[Record](), Joiner()
-        async for batch in self._reader.log(attempt.task_id):
-            for record in batch.records if batch.attempt == attempt.attempt else ():
-                whole = joiner.feed(batch.number, record)
-                if whole is not None and not isinstance(whole, (End, Partial)):  # an end: made for one that seems lost
-                    found.append(whole)
+        # An end is one that the reader has made for what seems lost.
+        found: list[Record] = [record for record in await self.whole(attempt) if not isinstance(record, End)]
         archived = await self._archived(attempt)
         lacking = [record for record in found if record.n > archived]
         if lacking and isinstance(first := lacking[0], Gap) and first.first <= archived:
             lacking[0] = replace(first, first=archived + 1, skipped=first.n - archived)
         return found, lacking
+
+    async def whole(self, attempt: Attempt) -> list[Record]:
+        """All records of an attempt."""
+        found, joiner = list[Record](), Joiner()
+        async for batch in self._reader.log(attempt.task_id):
+            for record in batch.records if batch.attempt == attempt.attempt else ():
+                whole = joiner.feed(batch.number, record)
+                if whole is not None and not isinstance(whole, Partial):
+                    found.append(whole)
+        return found
 
     async def close(self) -> None:
         """Let go of all connections."""

@@ -143,6 +143,10 @@ class Stores:
         """Whether a store has lost what it had taken: then all journals are to be read once more."""
         return self._archiver.lost
 
+    def begin_anew(self) -> None:
+        """What was lost is given once more."""
+        self._archiver.lost = False
+
     @property
     def idle(self) -> bool:
         """Whether everything is written; not asked of the console, which may be gone."""

@@ -390,6 +390,30 @@ def test_a_redis_that_is_away_holds_the_sender_back(
     assert not any(isinstance(record, Gap) for record in records)
 
 
+def test_an_archive_that_is_emptied_in_the_middle(
+    valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has lost is counted, and the rest is there."""
+    monkeypatch.setattr(logs, "_TICK_SECONDS", 0.05)
+    settings = Settings.from_conf(
+        {"livelog_redis_url": valkey.url, "livelog_dir": str(tmp_path), "livelog_maxlen": 200}
+    )
+
+    async def story(ingest: Ingest) -> None:
+        async with connected(ingest, writer(ids=["42"])) as client:
+            await client.say(*(line(seq, seq=seq) for seq in range(1, 151)))
+            await until(lambda: list(tmp_path.glob("archive/tasks/42/*/manifest.json")))
+            for segment in list(tmp_path.glob("archive/tasks/42/*/*.zst")):  # noqa: ASYNC240 - nobody waits for it
+                segment.unlink()
+            await client.say(end(seq=151))
+            await until(lambda: client.acknowledged == 151)
+            await asyncio.to_thread(archived, settings)
+
+    run(settings, story)
+    rest = [f"line {seq}" for seq in range(101, 151)]
+    assert shown(archived(settings)) == ["[100 messages skipped]", *rest, "[SUCCESS]"]
+
+
 def test_an_attempt_whose_writer_does_not_come_back(
     settings: Settings, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:

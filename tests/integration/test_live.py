@@ -249,7 +249,7 @@ def read(valkey: Valkey, task_id: str) -> tuple[list[int], list[int]]:
         reader = StreamReader(valkey.url, "task:logs:")
         try:
             entries = await reader.after(task_id, "", 10)
-            waited = await reader.wait({task_id: ""}, 10) if entries else {}
+            waited = (await reader.wait({task_id: ""}, 10)).entries if entries else {}
         finally:
             await reader.close()
         return [record.n for *_, record in entries], [record.n for *_, record in waited.get(task_id, [])]
