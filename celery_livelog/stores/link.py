@@ -152,6 +152,7 @@ class Link:
                     self._url,
                     additional_headers={"Authorization": f"Bearer {self._bearer()}"},
                     compression=None,  # what is long is packed
+                    proxy=True if self._url.startswith("wss:") else None,  # none leads to this machine
                     open_timeout=_TIMEOUT,
                     close_timeout=_TIMEOUT,
                     ping_interval=_PING_SECONDS,

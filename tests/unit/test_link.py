@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,14 +26,15 @@ from tests.nodes.waiting import wait_for
 class Relay:
     """The other end; a test says what it answers to a request, None for nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.answer: Callable[[dict[str, Any]], dict[str, Any] | None] = lambda asked: {"value": asked["id"]}
         self.greets = True
         self.tokens: list[str] = []
         self.bodies: dict[int, bytes] = {}
         self.connections: list[ServerConnection] = []
-        self._server = serve(self._serve, "127.0.0.1", 0)
-        self.url = f"ws://127.0.0.1:{self._server.socket.getsockname()[1]}/ingest"
+        self._server = serve(self._serve, "127.0.0.1", 0, ssl=tls)
+        self.port = self._server.socket.getsockname()[1]
+        self.url = f"ws://127.0.0.1:{self.port}/ingest"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
@@ -142,3 +147,46 @@ def test_nobody_there(tmp_path: Path) -> None:
     for url, token in (("ws://127.0.0.1:9/ingest", "t"), ("ws://127.0.0.1:9/ingest", (tmp_path / "none").as_uri())):
         with pytest.raises(RelayError, match=r"^the relay 127\.0\.0\.1 is not reached: "):
             Link(url, token).ask(Lease(name="a"), timeout=1)
+
+
+def test_a_certificate_has_to_be_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that no authority has signed is refused, before the token is sent; one of SSL_CERT_FILE is good."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is missing: apt-get install openssl")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    relay = Relay(tls)
+    url = f"wss://localhost:{relay.port}/ingest"
+    with pytest.raises(RelayError, match="certificate verify failed"):
+        Link(url, "t").ask(Lease(name="a"), timeout=5)
+    assert relay.tokens == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    opened = Link(url, "t")
+    assert opened.ask(Lease(name="a"), timeout=5) == 1
+    opened.close()
+    relay.close()
+
+
+def test_the_way_leads_through_a_proxy(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the environment; not to this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        asked: list[bytes] = []
+
+        def refuse() -> None:
+            connection, _ = proxy.accept()
+            with connection:
+                asked.append(connection.recv(1000))
+
+        threading.Thread(target=refuse, daemon=True).start()
+        with pytest.raises(RelayError):
+            Link("wss://logs.example.org/ingest", "t").ask(Lease(name="a"), timeout=5)
+        assert asked[0].startswith(b"CONNECT logs.example.org:443 ")
+        opened = Link(relay.url, "t")
+        assert opened.ask(Lease(name="a"), timeout=5) == 1
+        opened.close()
