@@ -27,10 +27,14 @@ class Console:
         self._thread = threading.Thread(target=self._run, name="livelog-console", daemon=True)
         self._thread.start()
 
-    def finish(self) -> None:
-        """Show all that was written until now, and no more."""
+    def finish(self, given_up: Callable[[], bool] = lambda: False) -> None:
+        """Show all that was written until now, and no more.
+
+        :param given_up: whether nobody wants to wait for that any more.
+        """
         self._ending.set()
-        self._thread.join()
+        while self._thread.is_alive() and not given_up():
+            self._thread.join(_QUIET_SECONDS)
 
     def _run(self) -> None:
         pause = _LOOK_SECONDS

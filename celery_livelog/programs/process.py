@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,26 +12,50 @@ from typing import Any
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 #: What Python ignores and programs expect as it is by default.
 _DEFAULTS = (signal.SIGPIPE, signal.SIGXFSZ)
-#: How the kernel marks what a terminal sends, which the program gets by itself.
+#: How the kernel marks what a terminal sends, which the program gets by itself; what that can be.
 _OF_KERNEL = 0x80
+_OF_TERMINALS = (signal.SIGINT, signal.SIGQUIT)
+#: Seconds between two looks for what was not told.
+_LOOK_SECONDS = 0.5
 
 
 class Signals:
-    """The signals of this process from here on: none is handled before `Process.wait` asks for it.
+    """The signals of this process from here on: none is handled before `next` asks for it.
 
-    In all threads that are started later, too. What is ignored, as by ``nohup``, stays so, here and in the program.
+    What is ignored, as by ``nohup``, stays so, here and in the program. Threads that are started later hold them back,
+    too; one of before, such as an app may have started, can be given a signal: it ends nothing then, and comes late.
     """
 
     def __init__(self) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         wanted = (*_FORWARDED, signal.SIGCHLD, signal.SIGWINCH)
-        self.held = {number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN}
+        held = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
         #: What was blocked before, and is for the program.
-        self.before = signal.pthread_sigmask(signal.SIG_BLOCK, self.held)
+        self.before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+        self._held = held
+        self._late: deque[int] = deque()
+        self._handlers = {number: signal.signal(number, self._come_late) for number in held if number in _FORWARDED}
+
+    def next(self, seconds: float) -> tuple[int, bool]:
+        """The next signal, and whether it is the terminal's, which all that run there get; after some seconds 0."""
+        got = signal.sigtimedwait(self._held, seconds)
+        if got is not None:
+            return got.si_signo, got.si_code == _OF_KERNEL
+        late = self._late.popleft() if self._late else 0
+        return late, late in _OF_TERMINALS
+
+    def told_to_go(self) -> bool:
+        """Whether somebody wants this process to end."""
+        return self.next(0)[0] in _FORWARDED
 
     def restore(self) -> None:
         """Let them do what they did before."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.before)
+
+    def _come_late(self, number: int, frame: object) -> None:
+        self._late.append(number)
 
 
 class Process:
@@ -74,12 +99,12 @@ class Process:
         :returns: its exit code, below 0 for a signal; the most bytes of memory that it had.
         """
         while True:
-            got = signal.sigwaitinfo(self._signals.held)
-            if got.si_signo == signal.SIGCHLD:
+            number, of_terminal = self._signals.next(_LOOK_SECONDS)
+            if number == signal.SIGWINCH:
+                resized()
+            elif number in _FORWARDED and (self._own_session or not of_terminal):
+                os.kill(self.pid, number)  # it is not waited for yet, so nobody else has this id
+            else:
                 pid, status, used = os.wait4(self.pid, os.WNOHANG)
                 if pid:
                     return os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024
-            elif got.si_signo == signal.SIGWINCH:
-                resized()
-            elif self._own_session or got.si_code != _OF_KERNEL:
-                os.kill(self.pid, got.si_signo)  # it is not waited for yet, so nobody else has this id

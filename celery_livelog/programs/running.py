@@ -72,9 +72,7 @@ def run(order: Order, settings: Settings) -> int:
     finally:
         if recording is not None:
             recording.close()
-            signals.restore()
-            _wait(recording, order)
-        signals.restore()
+        _wait(recording, order, signals)
 
 
 class _Run:
@@ -107,7 +105,7 @@ class _Run:
         if self._recording is not None:
             self._recording.end(ending)
         if console is not None:
-            console.finish()
+            console.finish(self._signals.told_to_go)
         return ending.exit_code
 
     def _start(self, raw: Mapping[int, int]) -> Process:
@@ -174,11 +172,12 @@ def _pass_on(pipe: int) -> None:
         write(2, data)
 
 
-def _wait(recording: Recording, order: Order) -> None:
+def _wait(recording: Recording | None, order: Order, signals: Signals) -> None:
     """Wait until all is where it belongs, or leave the rest to the shipper. Ctrl-C is enough to go."""
     what, longer = f"the end of the log of {order.attempt.task_id}", order.patience - _TELL_SECONDS
     try:
-        if recording.wait(min(_TELL_SECONDS, order.patience)):
+        signals.restore()
+        if recording is None or recording.wait(min(_TELL_SECONDS, order.patience)):
             return
         if longer > 0:
             say(f"{what} is on its way")

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from celery_livelog.attempts import Attempt
 from celery_livelog.cli import exec as command
 from celery_livelog.cli.__main__ import main
-from celery_livelog.programs import running
+from celery_livelog.programs import process, running
 from celery_livelog.programs.console import Console
 from celery_livelog.programs.running import Order, attempt_of
 from celery_livelog.settings import Settings
@@ -43,6 +43,7 @@ def settings(tmp_path: Path) -> Settings:
 def test_exit_codes(program: list[str], exit_code: int, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that a shell has for the same, with and without a terminal."""
     monkeypatch.setattr(running, "_record", lambda order, settings: None)
+    monkeypatch.setattr(process, "_LOOK_SECONDS", 0.01)  # a thread of the test runner may be told of the program's end
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     for terminal in (False, True):
         order = Order(command=program, attempt=Attempt(attempt="a", task_id="t"), terminal=terminal)
