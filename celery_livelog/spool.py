@@ -7,9 +7,9 @@
         worker.lock                held by the worker's main process while it lives
         shipper.lock               held by the shipper that ships this directory
         doorbell                   FIFO: a byte wakes the shipper
-        awake                      mapped: 1 while the shipper sleeps and wants to be rung for; its pulse; how much of
-                                   the raw files was shown, where that is not the shipper's to do
+        awake                      one byte, mapped: 1 while the shipper sleeps and wants to be rung for; then its pulse
         <process>.lock             held by a process that writes journals, while it lives
+        <process>.shown            how much of its raw files it has shown, if that is not the shipper's to do
         <process>.000001.journal   what that process appended
         <process>.000001.done      the attempts in it whose logs are where they belong
         <process>.000001.copy      what the shipper took from that process' raw files
@@ -104,6 +104,11 @@ def raw_path(place: Path, process: str, name: str) -> Path:
     return place / f"livelog-{process}-{name}"
 
 
+def shown_path(directory: Path, process: str) -> Path:
+    """Where a process that shows its raw files by itself says how much of them it has shown: 8 bytes a stream."""
+    return directory / f"{process}.shown"
+
+
 def delete_raw_files(directory: Path, process: str) -> None:
     """Delete what there is of the raw files of a process that is gone, wherever they lie."""
     for place in (SHARED_MEMORY, directory):
@@ -180,10 +185,9 @@ def held(directory: Path, name: str) -> bool:
 _FLOCK = struct.Struct("hhqqi4x")  # type, whence, start, length, pid
 _WHOLE_FILE = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
-_BELL_BYTES = 32
+_BELL_BYTES = 16
 _ASLEEP = 0
 _PULSE = slice(8, 16)
-_SHOWN = {1: slice(16, 24), 2: slice(24, 32)}
 
 
 class Doorbell:
@@ -240,14 +244,6 @@ class Doorbell:
     def pulse(self) -> int:
         """The shipper's last beat."""
         return int.from_bytes(self._page[_PULSE], "little")
-
-    def show(self, stream: int, size: int) -> None:
-        """Said by who shows raw files by itself: so many bytes of this one need not be kept."""
-        self._page[_SHOWN[stream]] = size.to_bytes(8, "little")
-
-    def shown(self, stream: int) -> int:
-        """What `show` has said."""
-        return int.from_bytes(self._page[_SHOWN[stream]], "little")
 
     def close(self) -> None:
         """Let go of both; harmless when done twice."""

@@ -43,6 +43,7 @@ class Recording:
         #: The raw files by the descriptors that they stand for; none before `open_raw_files`.
         self.raw: dict[int, int] = {}
         self._paths: dict[str, str] | None = None
+        self._shown = -1
         self._supervisor.start()
 
     @property
@@ -65,6 +66,7 @@ class Recording:
             path = spool.raw_path(spool.raw_place(self._directory), self._name, f"1.{name}")
             self.raw[fd] = files.private_file(path, os.O_RDWR | os.O_APPEND)
             paths[name] = str(path)
+        self._shown = files.private_file(spool.shown_path(self._directory, self._name), os.O_WRONLY)
         self._paths = paths
         return self.raw
 
@@ -77,7 +79,7 @@ class Recording:
 
     def shown(self, stream: int, size: int) -> None:
         """So much of a raw file was shown."""
-        self._doorbell.show(stream, size)
+        os.pwrite(self._shown, size.to_bytes(8, "little"), 8 * (stream - 1))
 
     def end(self, ending: Ending) -> None:
         """Write how the program ended."""
@@ -86,7 +88,7 @@ class Recording:
     def close(self) -> None:
         """Leave all to the shipper."""
         self._journal.close()
-        for fd in self.raw.values():
+        for fd in (*self.raw.values(), self._shown):
             with suppress(OSError):
                 os.close(fd)
         self._lock.release()

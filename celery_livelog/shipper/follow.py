@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import time_ns
@@ -24,6 +23,7 @@ from celery_livelog.shipper.copies import NEW
 from celery_livelog.shipper.log_state import LogState
 from celery_livelog.shipper.memory import resident
 from celery_livelog.shipper.parts import Part, Parts
+from celery_livelog.shipper.program import Program
 from celery_livelog.shipper.raw import RawFiles, RawState
 from celery_livelog.shipper.redaction import Redactions
 
@@ -76,7 +76,6 @@ class Follower:
     :param closing: takes the attempts whose end others must tell.
     :param redactions: hide what is secret in what the process prints.
     :param markers: the dialects of the markers that make stages.
-    :param shown: how much of each raw file was shown by a process that does that by itself.
     """
 
     def __init__(
@@ -88,11 +87,8 @@ class Follower:
         closing: Closing,
         redactions: Redactions | None = None,
         markers: Sequence[str] = (),
-        shown: Callable[[int], int] = lambda stream: 0,
     ) -> None:
         self._markers = markers
-        self._shown = shown
-        self._of_program = False
         self._redactions = redactions or Redactions(Redactor())
         self._directory = directory
         self._process = process
@@ -103,6 +99,7 @@ class Follower:
         self._running: list[int] = []
         self.parts = Parts(directory, process, full)
         self.files = RawFiles()
+        self.program = Program(self.files, alive, spool.shown_path(directory, process))
         self.finished = False
         self._resumed: list[AttemptLog] = []
         self._resume()
@@ -114,7 +111,7 @@ class Follower:
 
     def read(self) -> Iterator[Shown]:
         """All that is new."""
-        alive = self._alive() or self._goes_on()  # asked first: what was written before the end is there now
+        alive = self._alive() or self.program.goes_on  # asked first: what was written before the end is there now
         while self._resumed:
             yield Shown(self._resumed.pop(), [])
         yield from self._read_parts(alive=alive)
@@ -124,16 +121,6 @@ class Follower:
         if not alive and not self.finished:
             self._bury()
 
-    @property
-    def waits_for_others(self) -> bool:
-        """Whether the process is gone, but not all that it has started: a program, or what that has left behind."""
-        return self._of_program and not self._alive() and (not self.finished or self.files.left)
-
-    @property
-    def needed(self) -> bool:
-        """Whether there is still something to be done here."""
-        return not self.finished or self.parts.needed or self.waits_for_others
-
     def weigh(self) -> None:
         """Look how much memory the process has; a kill may have to do with it."""
         self._memory = resident(self._process.partition("-")[0]) or self._memory
@@ -141,6 +128,7 @@ class Follower:
     def close(self, *, delete: bool) -> None:
         """Let go of all files; `delete` when nobody needs them any more."""
         self.files.close(delete=delete)
+        self.program.close(delete=delete)
         if delete:  # before the journals, which alone lead to them
             spool.delete_raw_files(self._directory, self._process)
         self.parts.close(delete=delete)
@@ -199,8 +187,7 @@ class Follower:
     def _begin(self, part: Part, frame: Frame) -> Iterator[Shown]:
         begin = msgspec.json.decode(frame.payload, type=_Begin)
         if begin.raw is not None:
-            self._of_program = begin.program
-            shown = self._shown_so_far if begin.program else None
+            shown = self.program.begin() if begin.program else None
             self.files.switch(begin.raw, (frame.raw_out, frame.raw_err), shown)
         name = begin.attempt.attempt
         redaction = self._redactions.of(begin.mask, begin.redact)
@@ -227,8 +214,7 @@ class Follower:
         if frame.kind == END and frame.slot in self._slots:
             del self._slots[frame.slot]
             self._running.remove(frame.slot)
-            if self._of_program:
-                self.files.leave()
+            self.program.end()
 
     def _raw(self, part: Part, upto: tuple[int, int], at: int, before: int) -> Iterator[Shown]:
         """Raw bytes belong to the task that the process runs; of nested ones, to the innermost."""
@@ -237,14 +223,6 @@ class Follower:
             records = log.feed(frame) if log is not None and frame.payload else []
             new = frame.kind == RAW and frame.channel == NEW  # the console has seen the rest
             yield Shown(log, records, frame.stream, frame.payload if new else b"")
-
-    def _goes_on(self) -> bool:
-        """Whether a program goes on whose own process, which would tell of its end, is gone."""
-        return self._of_program and bool(self._running) and self.files.in_use
-
-    def _shown_so_far(self, stream: int) -> int:
-        """Where nobody is left who shows the rest, nobody needs it."""
-        return self._shown(stream) if self._alive() else sys.maxsize
 
     def _bury(self) -> None:
         """The process is gone and all it wrote is read."""

@@ -72,7 +72,7 @@ class Shipper:
             busy = self.round()
             if not busy:
                 if self._leaving():
-                    waits = any(follower.waits_for_others for follower in self._followers.values())
+                    waits = any(follower.program.remains for follower in self._followers.values())
                     deadline = time.monotonic() + _LEAVE_SECONDS if waits or not deadline else deadline
                     if not self._followers and self._stores.idle:
                         return False
@@ -131,7 +131,6 @@ class Shipper:
                 self._closing,
                 self._redactions,
                 self._settings.markers,
-                self._doorbell.shown,
             )
 
     def _show(self, follower: Follower, shown: Shown) -> None:
@@ -194,7 +193,7 @@ class Shipper:
             if attempt in self._owners:
                 self._owners[attempt].parts.secured(attempt, part)
         for process, follower in list(self._followers.items()):
-            if not follower.needed:
+            if follower.finished and not follower.parts.needed and not follower.program.remains:
                 follower.close(delete=True)
                 del self._followers[process]
 
