@@ -77,14 +77,14 @@ class FarAway:
             return
         progress = self._merge.of(name)
         try:
-            async for lines in self._sources.archived_elsewhere(manifest, progress.n):
+            async for lines in self._sources.disks.read(manifest, progress.n):
                 yield self._merge.accept(name, map(decode, lines))
         except ArchiveError as error:
             progress.note = str(error)
 
     async def _manifest(self, attempt: Attempt) -> Manifest | None:
         try:
-            return await self._sources.elsewhere(attempt)
+            return await self._sources.disks.manifest(attempt)
         except ArchiveError as error:
             self._merge.of(attempt.attempt).note = str(error)
             return None

@@ -11,16 +11,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from celery_livelog.asking import Asking
 from celery_livelog.attempts import Attempt
-from celery_livelog.elsewhere import Elsewhere
+from celery_livelog.disks import Disks
 from celery_livelog.endings import of_lapse
 from celery_livelog.errors import ArchiveError, SchemaError, StoreError, complain
 from celery_livelog.hub import Hub
 from celery_livelog.portions import Entry, Portion
-from celery_livelog.records import FINAL_STATES, Partial
+from celery_livelog.records import Partial
 from celery_livelog.settings import Settings
 from celery_livelog.stores.archive import Archive, Manifest
 from celery_livelog.stores.catalog import Catalog
-from celery_livelog.stores.manifest import attempt_path
 from celery_livelog.stores.stream import RedisError
 from celery_livelog.stores.stream_reader import StreamReader
 
@@ -30,7 +29,6 @@ T = TypeVar("T")
 _INDEX = 2000
 #: Entries at a stream's end that tell how far each attempt in it has come.
 NEWEST = 200
-_SHARE = "set livelog_archive_url to a place that all can read"
 
 
 class Sources:
@@ -45,8 +43,6 @@ class Sources:
     def __init__(self, settings: Settings, app: Any = None) -> None:
         self._archive = Archive(settings.archive_url)
         self._catalog = Catalog(settings.database_url)
-        self._shared = settings.archive_shared
-        self._elsewhere = Elsewhere(app) if app is not None else None
         #: Of many who follow one task, each asks the same at the same time.
         self._asking = Asking[Any]()
         self._stream: StreamReader | None = None
@@ -55,6 +51,8 @@ class Sources:
         if settings.redis_url is not None:
             self._stream = StreamReader(settings.redis_url, settings.key_prefix)
             self.hub = Hub(self._stream)
+        #: Archives that lie elsewhere.
+        self.disks = Disks(settings, self._stream, app)
 
     async def ask(self, question: Callable[[Catalog], T]) -> T:
         """What the catalog answers.
@@ -104,7 +102,7 @@ class Sources:
         for manifest in (await self.manifests(task_id)).values():
             learn(known, manifest.attempt)
         in_stream = await self.newest(task_id)
-        if not in_stream.keys() <= known.keys() or self._may_be_elsewhere(known.values()):
+        if not in_stream.keys() <= known.keys() or self.disks.may_have_more(known.values()):
             for attempt in await self.indexed_of(task_id):
                 learn(known, attempt)
         for name in in_stream:
@@ -146,38 +144,6 @@ class Sources:
             complain("the archive cannot be read", error)
             return {}
 
-    async def elsewhere(self, attempt: Attempt) -> Manifest | None:
-        """What the archive on its worker's disk holds of an attempt; None when that is nothing so far.
-
-        :raises ArchiveError: when that cannot be read: where it lies, and what to do.
-        """
-        if self._shared:
-            return None
-        why = "and no worker can be asked without its Celery app"
-        try:
-            manifest = await self._elsewhere.manifest(attempt) if self._elsewhere is not None else None
-        except ArchiveError as error:
-            why = f"but {error}"
-            manifest = None
-        else:
-            if manifest is not None or not attempt.ended:
-                return manifest
-            if self._elsewhere is not None:
-                why = "but is not there any more"
-        raise ArchiveError(f"{await self._whereabouts(attempt)}, {why}; {_SHARE}")
-
-    async def archived_elsewhere(self, manifest: Manifest, after: int) -> AsyncIterator[list[bytes]]:
-        """The same as `archived`, of what `elsewhere` has found.
-
-        :raises ArchiveError: see there.
-        """
-        assert self._elsewhere is not None
-        try:
-            async for lines in self._elsewhere.read(manifest, after):
-                yield lines
-        except ArchiveError as error:
-            raise ArchiveError(f"{await self._whereabouts(manifest.attempt)}, but {error}; {_SHARE}") from error
-
     async def archived(self, manifest: Manifest, after: int) -> AsyncIterator[list[bytes]]:
         """Encoded records that the archive holds of an attempt, after a number."""
         try:
@@ -191,23 +157,10 @@ class Sources:
         await self._asking.close()
         if self.hub is not None:
             await self.hub.close()
-        if self._elsewhere is not None:
-            self._elsewhere.close()
+        await self.disks.close()
         if self._stream is not None:
             await self._stream.close()
         self._catalog.close()
-
-    def _may_be_elsewhere(self, known: Collection[Attempt]) -> bool:
-        """Whether other hosts may have attempts of a task, of which only the index knows here."""
-        return not self._shared and all(attempt.ended and attempt.state not in FINAL_STATES for attempt in known)
-
-    async def _whereabouts(self, attempt: Attempt) -> str:
-        """Where the log of an attempt lies that cannot be read here, in words."""
-        place, host = attempt.archive, attempt.worker.rpartition("@")[2] or "another host"
-        if not place and self._stream is not None and attempt.lease:
-            disk = await _asked(self._stream.disk(attempt.lease))
-            place = f"{disk}/{attempt_path(attempt.task_id, attempt.attempt)}" if disk else ""
-        return f"the log of {attempt.task_id} lies in {place or 'an archive'} on {host}"
 
     async def _rows(self, question: Callable[[Catalog], list[Attempt]]) -> list[Attempt]:
         try:
