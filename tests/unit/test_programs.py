@@ -140,6 +140,14 @@ def test_a_console_that_is_gone_holds_nothing_up(raw: Raw) -> None:
     wait_for(lambda: raw.shown == 1_000_000)
 
 
+def test_who_does_not_want_to_wait_for_a_console_need_not(raw: Raw) -> None:
+    """It takes nothing, and whoever waits for exec wants it to end."""
+    raw.write(b"x" * 1_000_000)
+    raw.console.finish(lambda: True)
+    assert raw.shown < 1_000_000
+    os.close(raw.read)
+
+
 def test_what_was_given_up_for_want_of_room_is_said(raw: Raw, capfd: Any) -> None:
     """Where it was is a hole."""
     os.ftruncate(raw.fd, 1 << 20)
