@@ -73,6 +73,7 @@ class ViewerSession:
         self._subscription: Subscription | None = None
         self._log: asyncio.Task[None] | None = None
         self._said: set[asyncio.Task[None]] = set()
+        self._unknown_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
