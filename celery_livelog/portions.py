@@ -5,7 +5,7 @@ Pure. A portion is small, so that a reader that stands still keeps no more than 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -97,6 +97,15 @@ def portions(entries: Sequence[Entry]) -> Iterator[Portion]:
         size += length
     if start < len(entries):
         yield Portion(entries[start:])
+
+
+def numbered(entries: Iterable[Entry]) -> dict[str, int]:
+    """The last number of each attempt among entries of a stream."""
+    last: dict[str, int] = {}
+    for _, name, record in entries:
+        if not isinstance(record, Partial):
+            last[name] = max(record.n, last.get(name, 0))
+    return last
 
 
 def order(entry_id: str) -> tuple[int, int]:

@@ -13,9 +13,9 @@ from celery_livelog.far_away import FarAway
 from celery_livelog.hub import Hub
 from celery_livelog.merge import Batch, Merge
 from celery_livelog.patience import Patience
-from celery_livelog.portions import Entry, Stretch
+from celery_livelog.portions import Entry, Stretch, numbered
 from celery_livelog.records import FINAL_STATES, End, Gap, Line, Partial, decode, utc
-from celery_livelog.sources import NEWEST, Sources, numbered
+from celery_livelog.sources import NEWEST, Sources
 from celery_livelog.stores.archive import Manifest
 
 

@@ -86,7 +86,8 @@ class RunReader:
 
         :param action: what a viewer does with them; see `Reader`.
         """
-        attempts = await self._sources.ask(lambda catalog: catalog.attempts_of_run(run_id, *self._scopes))
+        name = ("attempts", run_id, self._scopes)
+        attempts = await self._sources.ask(lambda catalog: catalog.attempts_of_run(run_id, *self._scopes), name)
         return await self._sources.judged(attempts)
 
     async def stages(self, run_id: str) -> list[Stage]:
@@ -114,7 +115,8 @@ class RunReader:
 
     async def _views(self, run_id: str, fields: Mapping[str, str], *, judged: bool) -> list[RunView]:
         tasks = await self._tasks([run_id], judged=judged)  # first: what has a task is known as a run before
-        entries = await self._sources.ask(lambda catalog: catalog.entries(run_id, *self._scopes, fields=fields))
+        name = ("entries", run_id, self._scopes, frozenset(fields.items()))
+        entries = await self._sources.ask(lambda catalog: catalog.entries(run_id, *self._scopes, fields=fields), name)
         if entries:
             return [_view(entry, tasks.get(_key(entry))) for entry in entries]
         if fields or not tasks:
@@ -125,7 +127,8 @@ class RunReader:
     async def _tasks(self, run_ids: Sequence[str], *, judged: bool = True) -> dict[tuple[str, str, str], _Tasks]:
         if not run_ids:
             return {}
-        tallies = await self._sources.ask(lambda catalog: catalog.tallies(run_ids, *self._scopes))
+        name = ("tallies", tuple(run_ids), self._scopes)
+        tallies = await self._sources.ask(lambda catalog: catalog.tallies(run_ids, *self._scopes), name)
         lapsed = await self._sources.lapsed({tally.lease for tally in tallies if tally.lease}) if judged else set[str]()
         tasks: dict[tuple[str, str, str], _Tasks] = {}
         for tally in tallies:

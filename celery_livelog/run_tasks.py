@@ -39,7 +39,7 @@ class RunTasks:
                 over_since = (over_since or now) if over and not quick else None
                 if over_since is not None and now - over_since >= _SETTLED_SECONDS:
                     return
-                heard = await ear.listen(_AGAIN_SECONDS if quick else _LOOK_SECONDS)
+                heard = await ear.listen(_until(_AGAIN_SECONDS if quick else _LOOK_SECONDS))
                 quick = _AGAIN if heard else max(0, quick - 1)
 
     async def _look(self) -> tuple[Sequence[Attempt], bool]:
@@ -57,3 +57,8 @@ class RunTasks:
         new = [of_task for task_id, of_task in tasks.items() if task_id not in self.first]
         self.first.update((of_task[0].task_id, of_task[0]) for of_task in new)
         return new
+
+
+def _until(interval: float) -> float:
+    """Seconds until all look again who look so often: at the same moment, so that they share what is answered."""
+    return interval - asyncio.get_running_loop().time() % interval

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable
 from typing import Any, TypeVar
 
 from msgspec.structs import asdict, replace
@@ -15,8 +15,7 @@ from celery_livelog.disks import Disks
 from celery_livelog.endings import of_lapse
 from celery_livelog.errors import ArchiveError, SchemaError, StoreError, complain
 from celery_livelog.hub import Hub
-from celery_livelog.portions import Entry, Portion
-from celery_livelog.records import Partial
+from celery_livelog.portions import Entry, Portion, numbered
 from celery_livelog.settings import Settings
 from celery_livelog.stores.archive import Archive, Manifest
 from celery_livelog.stores.catalog import Catalog
@@ -54,11 +53,18 @@ class Sources:
         #: Archives that lie elsewhere.
         self.disks = Disks(settings, self._stream, app)
 
-    async def ask(self, question: Callable[[Catalog], T]) -> T:
+    async def ask(self, question: Callable[[Catalog], T], name: Hashable = None) -> T:
         """What the catalog answers.
 
+        :param name: what the question is about; those who ask it by the same name at a time share the answer.
         :raises StoreError: when it cannot be read.
         """
+        if name is None:
+            return await self._ask(question)
+        answer: T = await self._asking.ask(("catalog", name), lambda: self._ask(question))
+        return answer
+
+    async def _ask(self, question: Callable[[Catalog], T]) -> T:
         try:
             return await asyncio.to_thread(question, self._catalog)
         except (SQLAlchemyError, SchemaError, OSError) as error:
@@ -67,10 +73,7 @@ class Sources:
 
     async def rows(self, task_id: str) -> list[Attempt]:
         """The catalog's attempts of a task, in order of start."""
-        rows: list[Attempt] = await self._asking.ask(
-            ("rows", task_id), lambda: self._rows(lambda catalog: catalog.attempts(task_id))
-        )
-        return rows
+        return await self._rows(lambda catalog: catalog.attempts(task_id), ("rows", task_id))
 
     async def recent_rows(self, limit: int, account: str | None = None, site: str | None = None) -> list[Attempt]:
         """The catalog's latest attempts, newest first; of an account and a site, if given."""
@@ -118,7 +121,9 @@ class Sources:
         """Which of these leases nobody keeps up; none without a Redis, where nobody can tell."""
         if not leases or self._stream is None:
             return set()
-        return await _asked(self._stream.lapsed(leases))
+        lapsed, named = self._stream.lapsed, frozenset(leases)
+        found: set[str] = await self._asking.ask(("lapsed", named), lambda: _asked(lapsed(named)))
+        return found
 
     async def newest(self, task_id: str) -> dict[str, int]:
         """The last number of each attempt at the end of the stream."""
@@ -162,9 +167,9 @@ class Sources:
             await self._stream.close()
         self._catalog.close()
 
-    async def _rows(self, question: Callable[[Catalog], list[Attempt]]) -> list[Attempt]:
+    async def _rows(self, question: Callable[[Catalog], list[Attempt]], name: Hashable = None) -> list[Attempt]:
         try:
-            return await self.ask(question)
+            return await self.ask(question, name)
         except StoreError as error:
             complain("attempts are not read from the catalog", error)
             return []
@@ -175,15 +180,6 @@ def learn(known: dict[str, Attempt], attempt: Attempt) -> None:
     before = known.get(attempt.attempt)
     if before is None or (before.running and not attempt.running) or (attempt.archive and not before.archive):
         known[attempt.attempt] = attempt
-
-
-def numbered(entries: Iterable[Entry]) -> dict[str, int]:
-    """The last number of each attempt among entries of a stream."""
-    last: dict[str, int] = {}
-    for _, name, record in entries:
-        if not isinstance(record, Partial):
-            last[name] = max(record.n, last.get(name, 0))
-    return last
 
 
 def _lost(attempt: Attempt) -> Attempt:
