@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin
 
+from celery_livelog.cancel import cancel
 from celery_livelog.tokens import Tokens
 
 #: How many of each kind there are at once, and how long one rests between two tries: clients elsewhere have to travel.
@@ -50,9 +51,7 @@ class Attackers:
         working += [asyncio.create_task(self._half_open()) for _ in range(_HALF_OPEN)]
         print("ready", flush=True)
         await asyncio.sleep(seconds)
-        for task in working:
-            task.cancel()
-        await asyncio.gather(*working, return_exceptions=True)
+        await cancel(*working)
         print(json.dumps({"tries": self.tries, "codes": self.codes, "records": self.records}), flush=True)
 
     async def forge(self) -> None:
@@ -141,10 +140,13 @@ class Attackers:
 
     async def _hear(self, socket: ClientConnection, wait: float = 5) -> None:
         """Listen until the server hangs up, or for so long."""
+
+        async def listen() -> None:
+            async for message in socket:
+                self.records += len(json.loads(message).get("records", ()))
+
         try:
-            async with asyncio.timeout(wait):
-                async for message in socket:
-                    self.records += len(json.loads(message).get("records", ()))
+            await asyncio.wait_for(listen(), wait)
         except (asyncio.TimeoutError, ConnectionClosed):
             pass
         self.codes[socket.close_code or 0] += 1
