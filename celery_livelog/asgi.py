@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from celery_livelog.cancel import cancel
 from celery_livelog.errors import SettingsError, hide_in_messages
+from celery_livelog.ingest import Ingest
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings, enabled
 from celery_livelog.tokens import Tokens
@@ -54,9 +55,14 @@ def app(
     hide_in_messages(settings.redactor)
     gate = _gate(settings, viewer_of, Origins(origins))
 
-    def make() -> tuple[Reader, Site]:
+    def make() -> tuple[Site, AsyncExitStack]:
+        ends = AsyncExitStack()
         reader = Reader(settings, celery_app)
-        return reader, Site(settings, reader, gate, limits or Limits())
+        ends.push_async_callback(reader.close)
+        writers = Ingest(settings) if settings.secret_key else None  # without a key nobody has a token to write
+        if writers is not None:
+            ends.push_async_callback(writers.close)
+        return Site(settings, reader, gate, limits or Limits(), writers), ends
 
     return Logs(make, prefix)
 
@@ -77,17 +83,17 @@ def _gate(settings: Settings, viewer_of: Callable[[Any], Any] | None, origins: O
 
 
 class Logs:
-    """The app. Its reader lives on the loop that requests come on.
+    """The app. What it serves lives on the loop that requests come on.
 
-    :param make: makes that and what it serves; None while livelog is off, when nothing is there.
+    :param make: makes that, and what ends it; None while livelog is off, when nothing is there.
     """
 
-    def __init__(self, make: Callable[[], tuple[Reader, Site]] | None, prefix: str) -> None:
+    def __init__(self, make: Callable[[], tuple[Site, AsyncExitStack]] | None, prefix: str) -> None:
         self._make = make
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._reader: Reader | None = None
         self._site: Site | None = None
+        self._ends = AsyncExitStack()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -109,16 +115,15 @@ class Logs:
                 await _Socket(site, request, receive, send).serve()
 
     async def close(self) -> None:
-        """Let go of all connections of the reader."""
-        if self._reader is not None:
-            await self._reader.close()
-            self._reader = self._site = self._loop = None
+        """Let go of all connections to the stores, after what was taken is written."""
+        self._site = self._loop = None
+        await self._ends.aclose()
 
     def _current(self) -> Site | None:
         loop = asyncio.get_running_loop()
         if self._make is not None and self._loop is not loop:
             self._loop = loop
-            self._reader, self._site = self._make()
+            self._site, self._ends = self._make()
         return self._site
 
     async def _live(self, receive: Receive, send: Send) -> None:
