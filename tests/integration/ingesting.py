@@ -1,4 +1,4 @@
-"""Sessions of `/ingest` in the test's own process, without a network."""
+"""Messages for `/ingest` and what becomes of them; sessions in the test's own process, without a network."""
 
 from __future__ import annotations
 
@@ -11,12 +11,68 @@ from typing import Any
 
 import msgspec
 
+from celery_livelog.attempts import Attempt
 from celery_livelog.ingest import Ingest
 from celery_livelog.ingest.session import Session
+from celery_livelog.reader import Reader
+from celery_livelog.records import Record
 from celery_livelog.settings import Settings
 from celery_livelog.stores import requests
 from celery_livelog.tokens import Tokens, Writer
 from tests.nodes.ingest import KEY, token
+from tests.nodes.waiting import wait_for
+
+AT = "2026-05-09T14:23:01+00:00"
+LATER = "2026-05-09T14:25:00+00:00"
+
+
+def line(number: int, task: int | str = 42, **more: Any) -> dict[str, Any]:
+    """A message as the sender's own document has it."""
+    said = {"line": f"line {number}", "timestamp": AT, "stream": "stdout"}
+    return {"type": "log_line", "work_request_id": task, **said, **more}
+
+
+def end(task: int | str = 42, exit_code: int = 0, **more: Any) -> dict[str, Any]:
+    return {"type": "log_line_end", "work_request_id": task, "exit_code": exit_code, "timestamp": LATER, **more}
+
+
+Found = tuple[list[Attempt], list[Record]]
+
+
+def ask_all(settings: Settings, tasks: list[str]) -> dict[str, Found]:
+    """What a reader finds of each task."""
+
+    async def found(reader: Reader, task_id: str) -> Found:
+        records = [record async for batch in reader.log(task_id) for record in batch.records]
+        return await reader.attempts(task_id), records
+
+    async def asked() -> dict[str, Found]:
+        reader = Reader(settings)
+        try:
+            return {task_id: await found(reader, task_id) for task_id in tasks}
+        finally:
+            await reader.close()
+
+    return asyncio.run(asked())
+
+
+def ask(settings: Settings, task_id: str) -> Found:
+    """What a reader finds of a task."""
+    return ask_all(settings, [task_id])[task_id]
+
+
+def archived(settings: Settings, task_id: str = "42", count: int = 1) -> list[Record]:
+    """The records of a task whose attempts are over, as soon as all is archived."""
+
+    def there() -> list[Record] | None:
+        attempts, records = ask(settings, task_id)
+        return records if sum(bool(attempt.archive) for attempt in attempts) == count else None
+
+    return wait_for(there, what=f"the archive of {task_id}") or []
+
+
+def shown(records: list[Record]) -> list[str]:
+    return [record.text for record in records]
 
 
 class Connection:
