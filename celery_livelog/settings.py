@@ -86,10 +86,10 @@ class Settings:
                     given[key.name] = key.metadata["check"](value)
                 except ValueError as error:
                     raise SettingsError(f"{name} is {_shown(name, value)}; expected {error}") from None
-        if given.get("transport") and not given.get("transport_token"):
+        if given.get("transport") and not (given.get("transport_token") or given.get("secret_key")):
             raise SettingsError(
                 "livelog_transport is set without livelog_transport_token; expected what "
-                "`livelog token --ingest` of the relay prints, or file:// and the path of a file with it"
+                "`livelog token --ingest-account` of the relay prints, or file:// and the path of a file with it"
             )
         settings = cls(**_with_derived(given, conf))
         own = (settings.redis_url, settings.database_url, settings.archive_url)

@@ -47,6 +47,8 @@ class _Claims(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_f
     #: Whose these are.
     account: str = ""
     site: str = ""
+    #: Of a writer that has the key itself: all tasks of all accounts.
+    everything: bool = False
     #: What the viewer or writer is called.
     name: str = ""
 
@@ -60,9 +62,12 @@ class Writer:
     ids: frozenset[str] = frozenset()
     prefix: str = ""
     account: str = ""
+    everything: bool = False
 
     def may_write(self, task_id: str, account: str = "") -> bool:
         """Whether a task is one of those; one of an account only with that account's token."""
+        if self.everything:
+            return True
         if account != self.account:
             return False
         if self.ids or self.prefix:
@@ -106,19 +111,27 @@ class Tokens:
         return self._sign(claims)
 
     def write(
-        self, *, ids: Sequence[str] = (), prefix: str = "", account: str = "", expires: float, name: str = ""
+        self,
+        *,
+        ids: Sequence[str] = (),
+        prefix: str = "",
+        account: str = "",
+        everything: bool = False,
+        expires: float,
+        name: str = "",
     ) -> str:
         """A token that lets a worker elsewhere write the logs of these tasks.
 
         :param ids: exactly these. :param prefix: those that begin so. :param account: those of this account; with ids
             or a prefix, both must hold.
+        :param everything: all tasks of all accounts, for who has the key anyway.
         :param expires: seconds since 1970.
         :raises TokenError: without a key, when nothing says which tasks, or when that is too long.
         """
-        if not (ids or prefix or account) or not all(ids):
+        if not (ids or prefix or account or everything) or not all(ids):
             raise TokenError("expected the ids of tasks, what they begin with, or their account")
-        claims = _Claims(aud=_WRITE, exp=int(expires), ids=tuple(ids), prefix=prefix, account=account, name=name)
-        return self._sign(claims)
+        which = {"ids": tuple(ids), "prefix": prefix, "account": account, "everything": everything}
+        return self._sign(msgspec.convert({"aud": _WRITE, "exp": int(expires), "name": name, **which}, _Claims))
 
     def viewer(self, token: str, now: float) -> Viewer:
         """Who has a token for viewing.
@@ -138,6 +151,7 @@ class Tokens:
             ids=frozenset(claims.ids),
             prefix=claims.prefix,
             account=claims.account,
+            everything=claims.everything,
         )
 
     def _sign(self, claims: _Claims) -> str:

@@ -42,5 +42,5 @@ def check_account(writer: Writer, task_id: str, known: Iterable[Attempt]) -> Non
 
     :raises NotYours: when one is of another account.
     """
-    if any(attempt.account != writer.account for attempt in known if attempt.started):
+    if not writer.everything and any(attempt.account != writer.account for attempt in known if attempt.started):
         raise NotYours(f"the token does not cover task {task_id[:60]!r}: ask for one that does")

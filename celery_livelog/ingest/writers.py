@@ -3,7 +3,7 @@
 Rules:
 - an attempt's id is 16 digits that the writer gives and 16 that come from who the writer is, so nobody can name
   another's attempt, and none of a worker that writes to the stores itself;
-- what a writer with an account writes is of that account, whatever it says;
+- what a writer with an account writes is of that account, whatever it says; one that has the relay's key may say it;
 - two tokens with one name and account are one writer, such as a token and the one that takes its place.
 """
 
@@ -79,7 +79,7 @@ def own_attempt(writer: Writer, attempt: Attempt, archive: str) -> Attempt:
     return msgspec.structs.replace(
         attempt,
         attempt=own_id(writer, attempt.task_id, attempt.attempt),
-        account=writer.account,
+        account=_account(writer, attempt.account),
         lease=own_lease(writer, attempt.lease),
         archive=archive if attempt.archive else "",
     )
@@ -89,18 +89,22 @@ def own_stage(writer: Writer, stage: Stage) -> Stage:
     """The same of a stage."""
     check(writer, stage.task_id, stage.account)
     attempt = own_id(writer, stage.task_id, stage.attempt)
-    return msgspec.structs.replace(stage, attempt=attempt, account=writer.account)
+    return msgspec.structs.replace(stage, attempt=attempt, account=_account(writer, stage.account))
 
 
 def own_run(writer: Writer, run: RunEntry) -> RunEntry:
     """The same of a run. Without an account of its own, a writer's runs are named as its tasks are."""
     check(writer, run.run_id, run.account)
-    return msgspec.structs.replace(run, account=writer.account)
+    return msgspec.structs.replace(run, account=_account(writer, run.account))
 
 
 def own_lease(writer: Writer, name: str) -> str:
     """The name under which a writer's worker says that it lives."""
     return f"{identity(writer)}-{name[:LONGEST_ID]}" if name else ""
+
+
+def _account(writer: Writer, given: str) -> str:
+    return given if writer.everything else writer.account
 
 
 def _digest(*texts: str) -> str:

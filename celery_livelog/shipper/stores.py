@@ -12,6 +12,7 @@ from celery_livelog.records import Record
 from celery_livelog.runs import Run
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.archiver import Archiver
+from celery_livelog.shipper.bearer import bearer
 from celery_livelog.shipper.console import Console
 from celery_livelog.shipper.contracts import ArchiveStore, RowStore, StreamStore
 from celery_livelog.shipper.live import Live
@@ -184,7 +185,7 @@ class Stores:
 def _reached(settings: Settings) -> tuple[StreamStore | None, ArchiveStore, RowStore, Link | None]:
     """The stores: this host's own, or those behind a relay, and the way there."""
     if settings.transport is not None:
-        link = Link(settings.transport, settings.transport_token)
+        link = Link(settings.transport, bearer(settings))
         return RemoteStream(link), RemoteArchive(link), RemoteCatalog(link), link
     stream = None
     if settings.redis_url is not None:

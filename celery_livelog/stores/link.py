@@ -12,10 +12,10 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -79,10 +79,10 @@ class Link:
     """The connection. May be used by any thread.
 
     :param url: ``wss://…``, or ``ws://…`` to this machine.
-    :param token: the worker's token, or ``file://`` and where it is; that is read for each connection.
+    :param token: gives the worker's token; asked for each connection.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: Callable[[], str]) -> None:
         self._url = url
         self._token = token
         self.name = f"the relay {urlsplit(url).hostname}"
@@ -150,7 +150,7 @@ class Link:
             connection = failing.enter_context(
                 connect(
                     self._url,
-                    additional_headers={"Authorization": f"Bearer {self._bearer()}"},
+                    additional_headers={"Authorization": f"Bearer {self._token()}"},
                     compression=None,  # what is long is packed
                     proxy=True if self._url.startswith("wss:") else None,  # none leads to this machine
                     open_timeout=_TIMEOUT,
@@ -168,11 +168,6 @@ class Link:
                 raise RelayError(f"{self.name} does not let this worker in: {answer.message or answer.type}")
             failing.pop_all()
             return connection
-
-    def _bearer(self) -> str:
-        if not self._token.startswith("file:"):
-            return self._token
-        return Path(unquote(urlsplit(self._token).path)).read_text().strip()
 
     def _listen(self, connection: Any) -> None:
         why = "the connection is lost"

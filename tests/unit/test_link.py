@@ -75,8 +75,8 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
 
 @pytest.fixture
 def opened(relay: Relay, tmp_path: Path) -> Iterator[Link]:
-    (tmp_path / "token").write_text("first\n")
-    opened = Link(relay.url, (tmp_path / "token").as_uri())
+    (tmp_path / "token").write_text("first")
+    opened = Link(relay.url, (tmp_path / "token").read_text)
     yield opened
     opened.close()
 
@@ -115,7 +115,7 @@ def test_a_break_is_told_and_mended(relay: Relay, opened: Link, tmp_path: Path) 
     """Who waits is told at once; the next question makes a new connection, with the token that is there then."""
     relay.answer = lambda asked: None
     pending = opened.start(Lease(name="a"))
-    (tmp_path / "token").write_text("second\n")
+    (tmp_path / "token").write_text("second")
     wait_for(lambda: relay.connections)[0].close()
     with pytest.raises(RelayError):
         pending.wait(5)
@@ -144,9 +144,9 @@ def test_one_that_is_not_let_in(relay: Relay, opened: Link) -> None:
 
 def test_nobody_there(tmp_path: Path) -> None:
     """Neither a relay nor a token: errors, of one line."""
-    for url, token in (("ws://127.0.0.1:9/ingest", "t"), ("ws://127.0.0.1:9/ingest", (tmp_path / "none").as_uri())):
+    for token in (str, (tmp_path / "none").read_text):
         with pytest.raises(RelayError, match=r"^the relay 127\.0\.0\.1 is not reached: "):
-            Link(url, token).ask(Lease(name="a"), timeout=1)
+            Link("ws://127.0.0.1:9/ingest", token).ask(Lease(name="a"), timeout=1)
 
 
 def test_a_certificate_has_to_be_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,10 +162,10 @@ def test_a_certificate_has_to_be_good(tmp_path: Path, monkeypatch: pytest.Monkey
     relay = Relay(tls)
     url = f"wss://localhost:{relay.port}/ingest"
     with pytest.raises(RelayError, match="certificate verify failed"):
-        Link(url, "t").ask(Lease(name="a"), timeout=5)
+        Link(url, str).ask(Lease(name="a"), timeout=5)
     assert relay.tokens == []
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    opened = Link(url, "t")
+    opened = Link(url, str)
     assert opened.ask(Lease(name="a"), timeout=5) == 1
     opened.close()
     relay.close()
@@ -185,8 +185,8 @@ def test_the_way_leads_through_a_proxy(relay: Relay, monkeypatch: pytest.MonkeyP
 
         threading.Thread(target=refuse, daemon=True).start()
         with pytest.raises(RelayError):
-            Link("wss://logs.example.org/ingest", "t").ask(Lease(name="a"), timeout=5)
+            Link("wss://logs.example.org/ingest", str).ask(Lease(name="a"), timeout=5)
         assert asked[0].startswith(b"CONNECT logs.example.org:443 ")
-        opened = Link(relay.url, "t")
+        opened = Link(relay.url, str)
         assert opened.ask(Lease(name="a"), timeout=5) == 1
         opened.close()
