@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from celery_livelog import files, spool
+from celery_livelog import files, raw_places
 from celery_livelog.frames import STDERR, STDOUT
 from celery_livelog.interrupts import is_interrupt
 
@@ -27,7 +27,7 @@ class Descriptors:
     """
 
     def __init__(self, directory: Path, process: str) -> None:
-        self._place = spool.raw_place(directory)
+        self._place = raw_places.raw_place(directory)
         self._process = process
         self._saved = {fd: files.aside(os.dup(fd)) for fd in (STDOUT, STDERR)}
         self._raw: dict[int, int] = {}
@@ -123,7 +123,7 @@ class Descriptors:
         self._pairs += 1
         paths = {}
         for fd, name in ((STDOUT, "stdout"), (STDERR, "stderr")):
-            path = spool.raw_path(self._place, self._process, f"{self._pairs}.{name}")
+            path = raw_places.raw_path(self._place, self._process, f"{self._pairs}.{name}")
             new = files.private_file(path, os.O_RDWR | os.O_APPEND)
             self._raw[fd] = files.in_place_of(self._raw[fd], new) if fd in self._raw else new
             paths[name] = str(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from celery_livelog import endings, files, spool
+from celery_livelog import endings, files, raw_places, spool
 from celery_livelog.attempts import Attempt
 from celery_livelog.endings import Ending
 from celery_livelog.frames import BEGIN, STDERR, STDOUT, WORD
@@ -63,10 +63,10 @@ class Recording:
         """
         paths = {}
         for fd, name in ((STDOUT, "stdout"), (STDERR, "stderr")):
-            path = spool.raw_path(spool.raw_place(self._directory), self._name, f"1.{name}")
+            path = raw_places.raw_path(raw_places.raw_place(self._directory), self._name, f"1.{name}")
             self.raw[fd] = files.private_file(path, os.O_RDWR | os.O_APPEND)
             paths[name] = str(path)
-        self._shown = files.private_file(spool.shown_path(self._directory, self._name), os.O_WRONLY)
+        self._shown = files.private_file(raw_places.shown_path(self._directory, self._name), os.O_WRONLY)
         self._paths = paths
         return self.raw
 

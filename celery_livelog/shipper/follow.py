@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from celery_livelog import spool
+from celery_livelog import raw_places
 from celery_livelog.attempts import Attempt
 from celery_livelog.endings import ABORTED, Ending, Word
 from celery_livelog.errors import complain
@@ -99,7 +99,7 @@ class Follower:
         self._running: list[int] = []
         self.parts = Parts(directory, process, full)
         self.files = RawFiles()
-        self.program = Program(self.files, alive, spool.shown_path(directory, process))
+        self.program = Program(self.files, alive, raw_places.shown_path(directory, process))
         self.finished = False
         self._resumed: list[AttemptLog] = []
         self._resume()
@@ -130,7 +130,7 @@ class Follower:
         self.files.close(delete=delete)
         self.program.close(delete=delete)
         if delete:  # before the journals, which alone lead to them
-            spool.delete_raw_files(self._directory, self._process)
+            raw_places.delete_raw_files(self._directory, self._process)
         self.parts.close(delete=delete)
         if delete:
             (self._directory / f"{self._process}.lock").unlink(missing_ok=True)

@@ -7,6 +7,7 @@ Keys, all below the prefix (``task:logs:`` by default) and all with a TTL:
     task:logs::finished     sorted set of finished tasks by time of end, where nobody else can read the archive
     task:logs::sizes        sorted set of the same tasks by bytes
     task:logs::lease:{name} there while the shipper of a worker lives
+    task:logs::disk:{name}  the URL of its archive, where that is on the worker's own disk
 
 Uses neither KEYS nor SCAN nor MULTI. Nothing here waits or tries again: that is the caller's. What creates a key is
 followed by its EXPIRE at once, in the same packet, so that no end of a connection can part the two.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from celery_livelog import spool
+from celery_livelog import raw_places, spool
 from celery_livelog.attempts import Attempt
 from celery_livelog.frames import BEGIN, STDERR, STDOUT
 from celery_livelog.journal import Journal
@@ -92,7 +92,8 @@ class Scene:
         self.directory = spool.create(self.settings.spool_dir)
         spool.keep_settings(self.directory, self.settings.to_json())
         self._paths = {
-            stream: spool.raw_path(spool.SHARED_MEMORY, self.process, f"1.{stream}") for stream in ("stdout", "stderr")
+            stream: raw_places.raw_path(raw_places.SHARED_MEMORY, self.process, f"1.{stream}")
+            for stream in ("stdout", "stderr")
         }
         for path in self._paths.values():
             path.touch(0o600)
@@ -119,12 +120,12 @@ class Scene:
 
     def clear(self) -> None:
         """Delete what a test that failed has left outside of its directory."""
-        for path in spool.SHARED_MEMORY.glob(f"livelog-{self.process}-*"):
+        for path in raw_places.SHARED_MEMORY.glob(f"livelog-{self.process}-*"):
             path.unlink()
 
     def left_overs(self) -> list[str]:
         """All that should not be there when everything is shipped."""
-        left = [*Path(self.settings.spool_dir).rglob("*"), *spool.SHARED_MEMORY.glob(f"livelog-{self.process}-*")]
+        left = [*Path(self.settings.spool_dir).rglob("*"), *raw_places.SHARED_MEMORY.glob(f"livelog-{self.process}-*")]
         return [str(path) for path in left] + [str(path) for path in self.archive.rglob("*#*")]
 
     def manifest(self, task_id: str) -> Manifest:

@@ -27,7 +27,7 @@ _STEPS = [
     *((f"{_STREAM}.send", when, 1) for when in ("before", "after")),
     *((f"{_STREAM}.expire_soon", when, 1) for when in ("before", "after")),
     *((f"{_PART}.note_done", when, number) for when in ("before", "after") for number in (1, 2)),
-    *(("celery_livelog.spool:delete_raw_files", when, 1) for when in ("before", "after")),
+    *(("celery_livelog.raw_places:delete_raw_files", when, 1) for when in ("before", "after")),
     *((f"{_PART}.close", when, 1) for when in ("before", "after")),
     *(("shutil:rmtree", when, 1) for when in ("before", "after")),
 ]

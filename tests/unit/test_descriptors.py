@@ -10,9 +10,9 @@ from tests.unit import children
 PREAMBLE = """
 import ctypes, logging, os, resource, subprocess, sys
 from pathlib import Path
-from celery_livelog import descriptors, spool
+from celery_livelog import descriptors, raw_places
 
-spool._SHARED_MEMORY_ROOM = 1 << 60
+raw_places._SHARED_MEMORY_ROOM = 1 << 60
 directory = Path(sys.argv[1])
 captured = descriptors.Descriptors(directory, "4711-ab")
 

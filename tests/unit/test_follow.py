@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from celery_livelog import journal, spool
+from celery_livelog import journal, raw_places
 from celery_livelog.attempts import Attempt
 from celery_livelog.frames import BEGIN, END, STDERR, STDOUT, STREAMS, TEXT, pack
 from celery_livelog.records import End, Gap, Line, Record
@@ -49,7 +49,8 @@ class Process:
             self.orphans.append(self._raw)
         token = secrets.token_hex(4)
         names = {
-            stream: spool.raw_path(self.directory, PROCESS, f"{token}.{STREAMS[stream]}") for stream in (STDOUT, STDERR)
+            stream: raw_places.raw_path(self.directory, PROCESS, f"{token}.{STREAMS[stream]}")
+            for stream in (STDOUT, STDERR)
         }
         self._paths = {STREAMS[stream]: str(path) for stream, path in names.items()}
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND

@@ -401,8 +401,8 @@ def test_raw_files_go_to_the_spool_where_shared_memory_is_small(directory: Path)
     """As in a container with Docker's 64 MiB; nobody else can read them, and they are gone in the end."""
     run(
         """
-        from celery_livelog import spool
-        spool._SHARED_MEMORY_ROOM = 1 << 60
+        from celery_livelog import raw_places
+        raw_places._SHARED_MEMORY_ROOM = 1 << 60
         capture()
         with task("small"):
             os.write(1, b"raw\\n")

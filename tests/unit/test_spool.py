@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from celery_livelog import spool
+from celery_livelog import raw_places, spool
 from celery_livelog.errors import SpoolError
 from celery_livelog.spool import Doorbell, Lock
 from tests.unit import children
@@ -140,11 +140,11 @@ def test_raw_files_go_wherever_they_lie(directory: Path, tmp_path: Path, monkeyp
     """Those of the process that is gone, in shared memory and in the spool, and nobody else's."""
     shared = tmp_path / "shm"
     shared.mkdir()
-    monkeypatch.setattr(spool, "SHARED_MEMORY", shared)
+    monkeypatch.setattr(raw_places, "SHARED_MEMORY", shared)
     for place in (shared, directory):
         for process in ("12-ab", "123-ab"):
-            spool.raw_path(place, process, "1.stdout").touch()
-    spool.delete_raw_files(directory, "12-ab")
+            raw_places.raw_path(place, process, "1.stdout").touch()
+    raw_places.delete_raw_files(directory, "12-ab")
     assert [path.name for path in shared.iterdir()] == ["livelog-123-ab-1.stdout"]
     assert [path.name for path in directory.glob("livelog-*")] == ["livelog-123-ab-1.stdout"]
 
