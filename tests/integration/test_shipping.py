@@ -264,7 +264,10 @@ def test_off_is_off(project: Project, worker: StartWorker) -> None:
         ({"livelog_maxlen": "many"}, "livelog_maxlen is 'many'; expected a whole number above 0"),
         ({"livelog_spool_dir": "/proc/nowhere"}, "the spool directory /proc/nowhere cannot be used"),
         ({"livelog_redact": ["("]}, "livelog_redact is ['(']; expected regular expressions that match secrets; '(' is"),
-        ({"livelog_transport": "wss://logs"}, "livelog_transport is set; this version cannot honour it"),
+        (
+            {"livelog_transport": "https://logs"},
+            "livelog_transport is of type str; expected a URL with one of wss://, ws://",
+        ),
     ],
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
 )
