@@ -22,7 +22,7 @@ def holder(token: str) -> Viewer:
         raise RuntimeError("no key could be read")
     if not token.startswith("good"):
         raise TokenError("the token is not valid")
-    expires = time.time() + 0.2 if token == "good for now" else time.time() + 3600
+    expires = time.time() + 0.6 if token == "good for now" else time.time() + 3600
     return Viewer(via="token", seen=EVERYTHING, expires=expires)
 
 
@@ -148,7 +148,7 @@ def test_a_flood() -> None:
 @pytest.mark.parametrize("how", ["drains nothing", "acknowledges nothing", "is paused"])
 def test_who_takes_nothing(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """Counts as gone after a while, unless it is paused; what cannot be sent does not keep it."""
-    monkeypatch.setattr(room, "_STALLED_SECONDS", 0.1)
+    monkeypatch.setattr(room, "_STALLED_SECONDS", 0.3)
     monkeypatch.setattr(room, "_HEARTBEAT_SECONDS", 0.03)
     monkeypatch.setattr(room, "_FAREWELL_SECONDS", 0.01)
 
