@@ -18,8 +18,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin
 
+from celery_livelog.access.tokens import Tokens
 from celery_livelog.cancel import cancel
-from celery_livelog.tokens import Tokens
 
 #: How many of each kind there are at once, and how long one rests between two tries: clients elsewhere have to travel.
 _EACH, _PAUSE = 5, 0.02

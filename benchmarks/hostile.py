@@ -14,7 +14,7 @@ import psutil
 
 from benchmarks.servers import Site, cpu_seconds, servers
 from benchmarks.tables import show
-from celery_livelog.tokens import Tokens
+from celery_livelog.access.tokens import Tokens
 from tests.nodes.process import LocalProcess
 from tests.nodes.relay import Relay
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from celery_livelog.issuing import token
+    from celery_livelog.access.issuing import token
     from celery_livelog.iteration import progress
     from celery_livelog.masking import mask
     from celery_livelog.run_context import run
@@ -22,7 +22,7 @@ _HOMES = {
     "progress": "iteration",
     "run": "run_context",
     "stage": "stages",
-    "token": "issuing",
+    "token": "access.issuing",
     "trace": "stages",
 }
 

@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
+from celery_livelog.access.tokens import Tokens
 from celery_livelog.cancel import cancel
 from celery_livelog.errors import SettingsError, hide_in_messages
 from celery_livelog.ingest import Ingest
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings, enabled
-from celery_livelog.tokens import Tokens
 from celery_livelog.web.answers import Streamed, Whole
 from celery_livelog.web.gate import Gate, subprotocol_of
 from celery_livelog.web.gate_caps import Limits

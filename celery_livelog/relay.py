@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from celery_livelog.access.tokens import Tokens
 from celery_livelog.errors import SettingsError
 from celery_livelog.ingest import Ingest
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
-from celery_livelog.tokens import Tokens
 from celery_livelog.web.gate import Gate
 from celery_livelog.web.gate_addresses import Networks, Proxies, is_loopback
 from celery_livelog.web.gate_caps import Limits

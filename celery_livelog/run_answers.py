@@ -8,8 +8,8 @@ from typing import Any
 from msgspec.structs import asdict
 
 from celery_livelog.attempts import Attempt
+from celery_livelog.reader.run_reader import RunReader
 from celery_livelog.records import Record
-from celery_livelog.run_reader import RunReader
 
 #: Lines of a run's log that are shown when nobody says how many, and at most.
 LINES, MOST_LINES = 100, 10_000

@@ -13,9 +13,9 @@ from celery_livelog.cli.output import Output
 from celery_livelog.cli.rendering import JsonLines
 from celery_livelog.cli.terminal import harmless
 from celery_livelog.reader import Reader
+from celery_livelog.reader.run_log import RunLog
 from celery_livelog.records import End, Partial, Record
 from celery_livelog.run_answers import run_log, told
-from celery_livelog.run_log import RunLog
 from celery_livelog.selection import Joiner
 
 #: Lines that are shown when nobody says how many: a run's log is put together in memory.

@@ -15,8 +15,8 @@ from celery_livelog.cli.session import run
 from celery_livelog.cli.tables import Columns, duration, moment
 from celery_livelog.cli.terminal import harmless
 from celery_livelog.reader import Reader
+from celery_livelog.reader.run_reader import RunReader
 from celery_livelog.run_answers import run_description, tasks_of
-from celery_livelog.run_reader import RunReader
 from celery_livelog.runs import RunView, Stage
 
 _STYLES = {"RUNNING": "cyan", "STARTED": "cyan", "SUCCESS": "green", "RETRY": "yellow", "REVOKED": "yellow"}

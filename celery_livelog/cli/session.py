@@ -14,10 +14,10 @@ import click
 
 from celery_livelog import environment
 from celery_livelog.cancel import cancel
-from celery_livelog.door import reader_for
 from celery_livelog.errors import LivelogError, hide_in_messages, without_secrets
 from celery_livelog.permissions import EVERYTHING, Viewer
 from celery_livelog.reader import Reader
+from celery_livelog.reader.door import reader_for
 from celery_livelog.settings import Settings
 
 #: What a shell shows for a command that Ctrl-C ended: 128 + SIGINT.

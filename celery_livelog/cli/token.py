@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from celery_livelog.access.tokens import SHORT_KEY, Tokens
 from celery_livelog.cli.output import Output
 from celery_livelog.cli.session import settings_of
-from celery_livelog.tokens import SHORT_KEY, Tokens
 
 
 @click.command()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from celery_livelog.access.tokens import Writer
 from celery_livelog.errors import TokenError
 from celery_livelog.ingest import writers
 from celery_livelog.ingest.over import unauthorized
-from celery_livelog.tokens import Writer
 
 
 class Bearer:

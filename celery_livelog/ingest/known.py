@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from celery_livelog.access.tokens import Writer
 from celery_livelog.ingest import writers
 from celery_livelog.ingest.owners import Owners
-from celery_livelog.tokens import Writer
 
 #: Tasks that are remembered.
 _REMEMBERED = 10_000

@@ -13,6 +13,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
+from celery_livelog.access.tokens import Writer
 from celery_livelog.attempts import Attempt
 from celery_livelog.cancel import cancel
 from celery_livelog.endings import LOST
@@ -29,7 +30,6 @@ from celery_livelog.ingest.resuming import Resuming
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.redaction import Redactions
 from celery_livelog.shipper.stores import Stores
-from celery_livelog.tokens import Writer
 
 #: Seconds that an attempt may be without anybody who writes it; then it ends. It seems lost to readers after a minute.
 _FORSAKEN_SECONDS = 600.0

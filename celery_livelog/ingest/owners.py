@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from celery_livelog.access.tokens import Writer
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import SchemaError, StoreError
 from celery_livelog.ingest.writers import NotYours, check
 from celery_livelog.stores.catalog import Catalog
-from celery_livelog.tokens import Writer
 
 
 class Owners:

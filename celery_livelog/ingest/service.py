@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
 
+from celery_livelog.access.tokens import Writer
 from celery_livelog.ingest.logs import Logs
 from celery_livelog.ingest.owners import Owners
 from celery_livelog.ingest.session import Session
 from celery_livelog.ingest.shipping import Stores
 from celery_livelog.settings import Settings
-from celery_livelog.tokens import Writer
 
 #: Seconds that sessions get to write what they have taken.
 _SECONDS = 5.0

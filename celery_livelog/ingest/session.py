@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from celery_livelog.access.tokens import Writer
 from celery_livelog.cancel import cancel
 from celery_livelog.errors import StoreError, complain
 from celery_livelog.ingest.bearer import Bearer
@@ -18,7 +19,6 @@ from celery_livelog.ingest.logs import Logs, Unavailable
 from celery_livelog.ingest.over import GOES_AWAY, TOO_LARGE, UNAVAILABLE, Over
 from celery_livelog.ingest.shipping import Stores
 from celery_livelog.ingest.speaking import Speaking
-from celery_livelog.tokens import Writer
 
 #: Bytes of a message.
 LONGEST = 512 * 1024

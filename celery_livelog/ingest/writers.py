@@ -14,9 +14,9 @@ import re
 
 import msgspec
 
+from celery_livelog.access.tokens import Writer
 from celery_livelog.attempts import Attempt
 from celery_livelog.runs import RunEntry, Stage
-from celery_livelog.tokens import Writer
 
 _GIVEN = re.compile(r"[0-9a-f]{16}")
 #: Characters of a task's id and of a lease's name.

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from celery_livelog.access.tokens import Tokens
 from celery_livelog.settings import Settings
-from celery_livelog.tokens import Tokens
 
 #: Seconds that a token of the worker's own making is good for; each connection begins with a new one.
 _SECONDS = 86_400

@@ -11,9 +11,9 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
 from celery_livelog.cancel import cancel
-from celery_livelog.door import reader_for
 from celery_livelog.permissions import Viewer
 from celery_livelog.reader import Reader
+from celery_livelog.reader.door import reader_for
 from celery_livelog.web import routes
 from celery_livelog.web.answering import Answer, answered
 from celery_livelog.web.answers import Whole

@@ -12,9 +12,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 
+from celery_livelog.access.tokens import Tokens, Writer
 from celery_livelog.errors import TokenError
 from celery_livelog.permissions import Viewer
-from celery_livelog.tokens import Tokens, Writer
 from celery_livelog.web.gate_addresses import Proxies
 from celery_livelog.web.gate_origins import Origins
 from celery_livelog.web.gate_strangers import Strangers, nobody

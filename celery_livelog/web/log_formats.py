@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from celery_livelog.cursors import Cursor
-from celery_livelog.merge import Batch
+from celery_livelog.reader.merge import Batch
 from celery_livelog.records import End, Line, Record, encode
 
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from zoneinfo import ZoneInfo
 
-from celery_livelog.merge import Batch
 from celery_livelog.reader import Reader
+from celery_livelog.reader.merge import Batch
 from celery_livelog.records import End, StageComplete, StageError, StageProgress, StageStart
 from celery_livelog.run_progress import of_event, of_interruption
 from celery_livelog.runs import Stage

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from celery_livelog.reader import Reader
-from celery_livelog.run_log import RunLog
+from celery_livelog.reader.run_log import RunLog
 from celery_livelog.web.log_formats import LogFormat
 from celery_livelog.web.log_query import LogQuery
 from celery_livelog.web.pulse import kept_alive

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from celery_livelog.access.tokens import Writer
 from celery_livelog.cancel import cancel
-from celery_livelog.tokens import Writer
 from celery_livelog.web.counts import Counts
 from celery_livelog.web.gate_caps import Place
 from celery_livelog.web.refusal import Refusal

@@ -14,12 +14,12 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from urllib.parse import unquote
 
-from celery_livelog.door import reader_for
+from celery_livelog.access.tokens import Writer
 from celery_livelog.errors import TokenError
 from celery_livelog.permissions import Viewer
 from celery_livelog.reader import Reader
+from celery_livelog.reader.door import reader_for
 from celery_livelog.settings import Settings
-from celery_livelog.tokens import Writer
 from celery_livelog.viewer import ViewerSession
 from celery_livelog.web import files, pages, progress_file, routes
 from celery_livelog.web.answering import Answer, answered

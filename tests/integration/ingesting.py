@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from celery_livelog.access.tokens import Tokens, Writer
 from celery_livelog.attempts import Attempt
 from celery_livelog.ingest import Ingest
 from celery_livelog.ingest.session import Session
@@ -18,7 +19,6 @@ from celery_livelog.reader import Reader
 from celery_livelog.records import Record
 from celery_livelog.settings import Settings
 from celery_livelog.stores import requests
-from celery_livelog.tokens import Tokens, Writer
 from tests.nodes.ingest import KEY, token
 from tests.nodes.waiting import wait_for
 

@@ -13,8 +13,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
+from celery_livelog.access.tokens import Tokens
 from celery_livelog.settings import Settings
-from celery_livelog.tokens import Tokens
 from tests.integration.stored import Shipped, shipped
 from tests.nodes.valkey import Valkey
 

@@ -18,10 +18,10 @@ from django.urls import get_resolver
 from celery_livelog import run
 from celery_livelog.contrib.django import apps
 from celery_livelog.contrib.django.flights import Flights
-from celery_livelog.door import GuardedReader
-from celery_livelog.guarded_runs import GuardedRuns
 from celery_livelog.reader import Reader
-from celery_livelog.run_reader import RunReader
+from celery_livelog.reader.door import GuardedReader
+from celery_livelog.reader.guarded_runs import GuardedRuns
+from celery_livelog.reader.run_reader import RunReader
 from celery_livelog.stores.archive import Archive
 from celery_livelog.stores.catalog import Catalog
 from celery_livelog.stores.stream_reader import StreamReader

@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 
-from celery_livelog import door, hub, standing
-from celery_livelog.door import reader_for
+from celery_livelog.access import standing
+from celery_livelog.access.rule import Rule
+from celery_livelog.access.tokens import Tokens
 from celery_livelog.errors import AccessError, LivelogError, TokenError
-from celery_livelog.merge import Batch
 from celery_livelog.permissions import EVERYTHING, Scope, Seen, Viewer
-from celery_livelog.reader import Reader
+from celery_livelog.reader import Reader, door, hub
+from celery_livelog.reader.door import reader_for
+from celery_livelog.reader.merge import Batch
 from celery_livelog.records import Line
-from celery_livelog.rule import Rule
 from celery_livelog.runs import RunEntry, Stage
 from celery_livelog.settings import Settings
 from celery_livelog.stores.archive import Archive
 from celery_livelog.stores.catalog import Catalog
 from celery_livelog.stores.stream_reader import StreamReader
-from celery_livelog.tokens import Tokens
 from tests.integration import site_rule
 from tests.integration.stored import AT, Shipped, shipped
 from tests.nodes.valkey import Valkey
@@ -473,7 +473,7 @@ def test_a_token_that_ends_meanwhile(settings: Settings, stores: Shipped, monkey
     async def follow(reader: Reader) -> LivelogError:
         later = time.time() + 60
         log = reader.log("brief", follow=True)
-        return await until_it_ends(log, lambda: monkeypatch.setattr("celery_livelog.bounds.time", lambda: later))
+        return await until_it_ends(log, lambda: monkeypatch.setattr("celery_livelog.access.bounds.time", lambda: later))
 
     assert isinstance(ask(settings, holder, follow), TokenError)
 

@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 import pytest
 from celery.app.control import Control
 
-from celery_livelog import elsewhere
 from celery_livelog.cursors import Cursor
-from celery_livelog.reader import Reader
+from celery_livelog.reader import Reader, elsewhere
 from celery_livelog.records import End, Gap, Line, Record
 from celery_livelog.serving import COMMAND, MOST_BYTES
 from celery_livelog.settings import Settings

@@ -11,9 +11,8 @@ from typing import cast
 import msgspec
 import pytest
 
-from celery_livelog import hub
 from celery_livelog.permissions import EVERYTHING, Viewer
-from celery_livelog.reader import Reader
+from celery_livelog.reader import Reader, hub
 from celery_livelog.settings import Settings
 from celery_livelog.viewer import ViewerSession
 from celery_livelog.web import answers

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from celery_livelog import door, run_tasks
+from celery_livelog.reader import door, run_tasks
 from celery_livelog.runs import RunEntry, Stage
 from celery_livelog.settings import Settings
 from celery_livelog.stores.catalog import Catalog

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from celery_livelog import hub, run_tasks
-from celery_livelog.reader import Reader
+from celery_livelog.reader import Reader, hub, run_tasks
 from celery_livelog.settings import Settings
 from celery_livelog.web import pulse, routes
 from celery_livelog.web.answers import Streamed

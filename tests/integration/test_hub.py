@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from celery_livelog import hub
 from celery_livelog.attempts import Attempt
-from celery_livelog.hub import Hub
+from celery_livelog.reader import hub
+from celery_livelog.reader.hub import Hub
 from celery_livelog.records import Line
 from celery_livelog.stores import stream_reader
 from celery_livelog.stores.entries import to_fields

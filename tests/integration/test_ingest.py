@@ -18,12 +18,12 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from celery_livelog.access.tokens import Tokens
 from celery_livelog.environment import settings_of
 from celery_livelog.ingest import Ingest
 from celery_livelog.records import Gap
 from celery_livelog.settings import Settings
 from celery_livelog.stores import requests
-from celery_livelog.tokens import Tokens
 from tests.integration.ingesting import archived, ask, connected, end, line, run, shown, until, writer
 from tests.nodes.ingest import KEY, IngestRelay, token
 from tests.nodes.valkey import Valkey

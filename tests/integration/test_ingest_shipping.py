@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from celery_livelog.access.tokens import Writer
 from celery_livelog.attempts import Attempt
 from celery_livelog.ingest import Ingest
 from celery_livelog.reader import Reader
@@ -35,7 +36,6 @@ from celery_livelog.stores.requests import (
     Rows,
     Segments,
 )
-from celery_livelog.tokens import Writer
 from tests.integration.ingesting import Connection, connected, run, until, writer
 from tests.nodes.valkey import Valkey
 

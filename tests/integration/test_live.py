@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from celery_livelog.attempts import Attempt
-from celery_livelog.merge import Merge
+from celery_livelog.reader.merge import Merge
 from celery_livelog.records import End, Gap, Line, Partial, Record
 from celery_livelog.settings import Settings
 from celery_livelog.shipper import live as shipper_live

@@ -15,12 +15,12 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from celery_livelog import viewer as room
+from celery_livelog.access.tokens import Tokens
 from celery_livelog.attempts import Attempt
-from celery_livelog.merge import Batch
+from celery_livelog.reader.merge import Batch
 from celery_livelog.records import decode, encode
 from celery_livelog.settings import Settings
-from celery_livelog.tokens import Tokens
-from celery_livelog.viewer_messages import HEARTBEAT, HELLO, MessageError, error, messages, parse, run_over
+from celery_livelog.viewer.messages import HEARTBEAT, HELLO, MessageError, error, messages, parse, run_over
 from celery_livelog.web.answers import log_query
 from celery_livelog.web.log_query import asked
 from celery_livelog.web.refusal import Refusal

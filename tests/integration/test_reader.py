@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from celery_livelog import hub, patience
 from celery_livelog.cursors import Cursor
 from celery_livelog.errors import StoreError
-from celery_livelog.merge import Batch
-from celery_livelog.reader import Reader
+from celery_livelog.reader import Reader, hub, patience
+from celery_livelog.reader.merge import Batch
 from celery_livelog.records import End, Gap, Line, Partial, Record
 from celery_livelog.recovery import Recovery
 from celery_livelog.settings import Settings

@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from celery_livelog import hub, run_log, run_tasks
 from celery_livelog.cli import livelog
 from celery_livelog.cursors import Cursor
-from celery_livelog.door import reader_for
 from celery_livelog.permissions import EVERYTHING, Scope, Viewer
-from celery_livelog.reader import Reader
+from celery_livelog.reader import Reader, hub, run_log, run_tasks
+from celery_livelog.reader.door import reader_for
+from celery_livelog.reader.run_log import RunLog
 from celery_livelog.records import End, Line, utc
-from celery_livelog.run_log import RunLog
 from celery_livelog.settings import Settings
 from celery_livelog.viewer import ViewerSession
 from tests.integration.stored import Shipped, shipped

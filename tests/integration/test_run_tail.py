@@ -11,11 +11,11 @@ import pytest
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.reader import Reader
+from celery_livelog.reader.run_tail import RunTail
+from celery_livelog.reader.sources import Sources
 from celery_livelog.records import End, Line, Record, utc
-from celery_livelog.run_tail import RunTail
 from celery_livelog.runs import Stage
 from celery_livelog.settings import Settings
-from celery_livelog.sources import Sources
 from celery_livelog.stores.catalog import Catalog
 from celery_livelog.stores.stream import lease_key
 from celery_livelog.stores.stream_reader import StreamReader

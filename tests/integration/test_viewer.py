@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from celery_livelog import hub
 from celery_livelog.permissions import EVERYTHING, Viewer
-from celery_livelog.reader import Reader
+from celery_livelog.reader import Reader, hub
 from celery_livelog.settings import Settings
 from celery_livelog.shipper import live
 from celery_livelog.viewer import ViewerSession

@@ -23,11 +23,11 @@ from tornado.netutil import bind_sockets
 from tornado.web import StaticFileHandler
 
 from celery_livelog import asgi, cli, flower_plugin
+from celery_livelog.access.tokens import Tokens
 from celery_livelog.flower_plugin.tables import LazyRoute
 from celery_livelog.permissions import EVERYTHING, Viewer
 from celery_livelog.reader import Reader
 from celery_livelog.settings import Settings
-from celery_livelog.tokens import Tokens
 from celery_livelog.web import pages, routes, site
 from celery_livelog.web.api import Api
 from celery_livelog.web.gate import Gate

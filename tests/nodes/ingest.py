@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from celery_livelog.tokens import Tokens
+from celery_livelog.access.tokens import Tokens
 from tests.nodes.process import free_port
 from tests.nodes.relay import Relay
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from celery_livelog.access.tokens import Tokens
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import SettingsError
 from celery_livelog.ingest import writers
 from celery_livelog.settings import Settings
 from celery_livelog.shipper.bearer import bearer
-from celery_livelog.tokens import Tokens
 
 KEY = "the key of the relay and of this worker"
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from celery_livelog.access.rule import Rule
 from celery_livelog.attempts import Attempt
 from celery_livelog.cli import livelog
 from celery_livelog.cursors import Cursor
 from celery_livelog.permissions import LIST
 from celery_livelog.reader import Batch
 from celery_livelog.records import End, Gap, Line, Partial, Record, StageStart
-from celery_livelog.rule import Rule
 
 AT = "2026-01-02T03:04:05.000006+00:00"
 FIRST, SECOND = "a" * 16, "b" * 16

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from celery_livelog.access.rule import Rule
 from celery_livelog.attempts import Attempt
 from celery_livelog.cli import livelog
 from celery_livelog.cli.ls import coloured, plain, tasks
-from celery_livelog.rule import Rule
 
 NOW = datetime(2026, 1, 2, 3, 10, tzinfo=timezone.utc)
 

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import click
 import pytest
 
+from celery_livelog.access.rule import Rule
 from celery_livelog.cli.session import run
 from celery_livelog.errors import LivelogError
 from celery_livelog.reader import Reader
-from celery_livelog.rule import Rule
 
 
 class IdleReader:

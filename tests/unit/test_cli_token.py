@@ -13,10 +13,10 @@ from celery import Celery
 from click.testing import CliRunner, Result
 
 import celery_livelog
+from celery_livelog.access.tokens import Tokens
 from celery_livelog.cli import livelog
 from celery_livelog.errors import SettingsError, TokenError
 from celery_livelog.permissions import Scope
-from celery_livelog.tokens import Tokens
 
 KEY, OLD = "k" * 40, "o" * 40
 TOKENS = Tokens([KEY])

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from celery_livelog.access.tokens import Tokens
 from celery_livelog.permissions import EVERYTHING, Scope, Viewer
-from celery_livelog.tokens import Tokens
 from celery_livelog.web.gate import Gate, subprotocol_of
 from celery_livelog.web.gate_addresses import Proxies
 from celery_livelog.web.gate_origins import Origins

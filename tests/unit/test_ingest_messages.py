@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from celery_livelog.access.tokens import Writer
 from celery_livelog.attempts import Attempt
 from celery_livelog.ingest import writers
 from celery_livelog.ingest.messages import BadMessage, EndMessage, LineMessage, parse, time_of
@@ -18,7 +19,6 @@ from celery_livelog.ingest.writers import NotYours
 from celery_livelog.records import Gap, Line, decode, encode
 from celery_livelog.redact import Redactor
 from celery_livelog.shipper.redaction import Redaction
-from celery_livelog.tokens import Writer
 
 AT = "2026-05-09T14:23:01+00:00"
 TYPES = ["log_line", "log_line_end", "gap", "stage_start", "stage_progress", "stage_complete", "stage_error", "trace"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_livelog.merge import Merge
+from celery_livelog.reader.merge import Merge
 from celery_livelog.records import End, Gap, Line, Partial, Record
 
 AT = "2026-01-02T03:04:05.000006+00:00"

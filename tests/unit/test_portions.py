@@ -7,12 +7,12 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_livelog import channel as room
-from celery_livelog.channel import Channel
-from celery_livelog.merge import Merge
-from celery_livelog.portions import Entry, order, portions
+from celery_livelog.reader import channel as room
+from celery_livelog.reader.channel import Channel
+from celery_livelog.reader.merge import Merge
+from celery_livelog.reader.portions import Entry, order, portions
 from celery_livelog.records import Gap, Line, Partial, Record
-from celery_livelog.viewer_messages import messages
+from celery_livelog.viewer.messages import messages
 
 AT = "2026-01-02T03:04:05.000006+00:00"
 ATTEMPTS = ("00aa11bb", "22cc33dd")

@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 from celery_livelog import errors
+from celery_livelog.access.rule import Rule, load
 from celery_livelog.attempts import Attempt
 from celery_livelog.cli import livelog
 from celery_livelog.errors import SettingsError
 from celery_livelog.permissions import ARCHIVE, EVERYTHING, Viewer
 from celery_livelog.reader import Reader
-from celery_livelog.rule import Rule, load
 from celery_livelog.runs import RunView
 from celery_livelog.settings import Settings
 

@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import StoreError
 from celery_livelog.reader import Reader
+from celery_livelog.reader.run_reader import RunReader
 from celery_livelog.records import utc
-from celery_livelog.run_reader import RunReader
 from celery_livelog.runs import RunEntry, Stage
 from celery_livelog.settings import Settings
 from celery_livelog.stores.catalog import Catalog

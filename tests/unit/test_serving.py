@@ -13,10 +13,11 @@ from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_livelog import elsewhere, serving
+from celery_livelog import serving
 from celery_livelog.attempts import Attempt
-from celery_livelog.elsewhere import Elsewhere
 from celery_livelog.errors import ArchiveError, LivelogError
+from celery_livelog.reader import elsewhere
+from celery_livelog.reader.elsewhere import Elsewhere
 from celery_livelog.serving import MOST_BYTES, Serving
 from celery_livelog.stores.archive import Archive, Manifest
 from celery_livelog.stores.manifest import attempt_path, folder_of

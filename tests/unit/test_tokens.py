@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from celery_livelog.access.tokens import LONGEST, NO_KEY, Tokens
 from celery_livelog.errors import TokenError
 from celery_livelog.permissions import Scope
-from celery_livelog.tokens import LONGEST, NO_KEY, Tokens
 
 NOW = 1_790_000_000.0
 KEY, OTHER = "k" * 40, "o" * 40

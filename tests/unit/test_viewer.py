@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celery_livelog import viewer
+from celery_livelog.access.rule import Rule
 from celery_livelog.cursors import Cursor
 from celery_livelog.errors import StoreError
-from celery_livelog.merge import Batch
 from celery_livelog.permissions import EVERYTHING, Viewer
 from celery_livelog.reader import Reader
+from celery_livelog.reader.merge import Batch
 from celery_livelog.records import End, Line, Partial, Record
-from celery_livelog.rule import Rule
 from celery_livelog.viewer import ViewerSession
-from celery_livelog.viewer_messages import PROTOCOL
+from celery_livelog.viewer.messages import PROTOCOL
 
 AT = "2026-01-02T03:04:05.000006+00:00"
 FIRST, SECOND = "00aa11bb", "22cc33dd"

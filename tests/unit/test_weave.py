@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_livelog.merge import Batch
+from celery_livelog.reader.merge import Batch
+from celery_livelog.reader.weave import Lane, Weave
 from celery_livelog.records import Line, utc
-from celery_livelog.weave import Lane, Weave
 
 SECOND = 1_000_000_000
 PATIENCE = 0.25

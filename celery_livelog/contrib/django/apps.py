@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from celery_livelog import rule
+from celery_livelog.access import rule
 from celery_livelog.contrib.django import conf
 from celery_livelog.errors import SettingsError
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from celery_livelog.contrib.django.background import Background
-from celery_livelog.door import reader_for
 from celery_livelog.errors import LivelogError, complain
 from celery_livelog.permissions import OWNER, Viewer
+from celery_livelog.reader.door import reader_for
 from celery_livelog.runs import RunView, Stage
 
 #: A run's account, site and id.

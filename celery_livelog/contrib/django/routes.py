@@ -16,9 +16,9 @@ from django.urls import reverse
 
 from celery_livelog.contrib.django.access import viewer_of
 from celery_livelog.contrib.django.background import Background, background
-from celery_livelog.door import reader_for
 from celery_livelog.errors import LivelogError, StoreError, complain
 from celery_livelog.reader import Reader
+from celery_livelog.reader.door import reader_for
 from celery_livelog.web.answers import Refusal
 
 

@@ -15,10 +15,10 @@ from celery_livelog.contrib.django.access import viewer_of
 from celery_livelog.contrib.django.background import background
 from celery_livelog.contrib.django.pages import run_and_stages, stages_of
 from celery_livelog.contrib.django.routes import root
-from celery_livelog.door import reader_for
 from celery_livelog.errors import LivelogError, complain
 from celery_livelog.events import shown
 from celery_livelog.reader import Reader
+from celery_livelog.reader.door import reader_for
 from celery_livelog.runs import RunView, Stage
 
 register = template.Library()

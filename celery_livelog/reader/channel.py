@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from celery_livelog.portions import Entry, Portion, order, portions
+from celery_livelog.reader.portions import Entry, Portion, order, portions
 
 #: Bytes of a task's stream that are remembered, about: for each of its viewers, beside what was read last; and at most.
 _EACH, _REMEMBERED = 24 * 1024, 2 * 1024 * 1024

@@ -12,11 +12,11 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
 from celery_livelog.cancel import cancel
-from celery_livelog.channel import Channel
-from celery_livelog.ears import Ear, Ears
 from celery_livelog.errors import complain
-from celery_livelog.pages import Pages
-from celery_livelog.portions import NOTHING, Entry, Portion
+from celery_livelog.reader.channel import Channel
+from celery_livelog.reader.ears import Ear, Ears
+from celery_livelog.reader.pages import Pages
+from celery_livelog.reader.portions import NOTHING, Entry, Portion
 from celery_livelog.stores.stream import RedisError
 from celery_livelog.stores.stream_reader import News, StreamReader
 

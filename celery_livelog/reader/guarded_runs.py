@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from celery_livelog.access.bounds import Bounds, filled
 from celery_livelog.attempts import Attempt
-from celery_livelog.bounds import Bounds, filled
 from celery_livelog.permissions import LIST, OWNER, Scope
-from celery_livelog.run_reader import RunReader
+from celery_livelog.reader.run_reader import RunReader
 from celery_livelog.runs import RunView, Stage
 
 _ANY: Mapping[str, str] = MappingProxyType({})

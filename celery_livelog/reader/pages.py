@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from celery_livelog.asking import Asking
-from celery_livelog.portions import Portion, portions
+from celery_livelog.reader.portions import Portion, portions
 from celery_livelog.stores.stream_reader import StreamReader
 
 #: Entries of a page.

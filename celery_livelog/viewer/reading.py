@@ -8,9 +8,9 @@ from contextlib import aclosing
 
 from celery_livelog.cursors import Cursor
 from celery_livelog.reader import Reader
-from celery_livelog.run_log import RunLog
-from celery_livelog.viewer_flow import Flow
-from celery_livelog.viewer_messages import Command, Message, messages, run_over
+from celery_livelog.reader.run_log import RunLog
+from celery_livelog.viewer.flow import Flow
+from celery_livelog.viewer.messages import Command, Message, messages, run_over
 
 
 class Subscription:

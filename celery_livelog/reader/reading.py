@@ -9,13 +9,13 @@ from time import time_ns
 from celery_livelog.attempts import Attempt
 from celery_livelog.cursors import Cursor
 from celery_livelog.endings import LOST
-from celery_livelog.far_away import FarAway
-from celery_livelog.hub import Hub
-from celery_livelog.merge import Batch, Merge
-from celery_livelog.patience import Patience
-from celery_livelog.portions import Entry, Stretch, numbered
+from celery_livelog.reader.far_away import FarAway
+from celery_livelog.reader.hub import Hub
+from celery_livelog.reader.merge import Batch, Merge
+from celery_livelog.reader.patience import Patience
+from celery_livelog.reader.portions import Entry, Stretch, numbered
+from celery_livelog.reader.sources import NEWEST, Sources
 from celery_livelog.records import FINAL_STATES, End, Gap, Line, Partial, decode, utc
-from celery_livelog.sources import NEWEST, Sources
 from celery_livelog.stores.archive import Manifest
 
 

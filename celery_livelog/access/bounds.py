@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import time
 from typing import TypeVar
 
+from celery_livelog.access.rule import Rule
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import TokenError
 from celery_livelog.permissions import RUNS, Viewer
-from celery_livelog.rule import Rule
 from celery_livelog.runs import RunView
 
 T = TypeVar("T")

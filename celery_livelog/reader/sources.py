@@ -11,11 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from celery_livelog.asking import Asking
 from celery_livelog.attempts import Attempt
-from celery_livelog.disks import Disks
 from celery_livelog.endings import of_lapse
 from celery_livelog.errors import ArchiveError, SchemaError, StoreError, complain
-from celery_livelog.hub import Hub
-from celery_livelog.portions import Entry, Portion, numbered
+from celery_livelog.reader.disks import Disks
+from celery_livelog.reader.hub import Hub
+from celery_livelog.reader.portions import Entry, Portion, numbered
 from celery_livelog.settings import Settings
 from celery_livelog.stores.archive import Archive, Manifest
 from celery_livelog.stores.catalog import Catalog

@@ -13,16 +13,16 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from celery_livelog.access.bounds import Bounds, filled
+from celery_livelog.access.standing import Standing
 from celery_livelog.attempts import Attempt
-from celery_livelog.bounds import Bounds, filled
 from celery_livelog.cursors import Cursor
 from celery_livelog.errors import AccessError
-from celery_livelog.guarded_runs import GuardedRuns
-from celery_livelog.merge import Batch
 from celery_livelog.permissions import ARCHIVE, LIST, LIVE, SEARCH, Everything, Scope, Viewer
 from celery_livelog.reader import Reader
-from celery_livelog.sources import learn
-from celery_livelog.standing import Standing
+from celery_livelog.reader.guarded_runs import GuardedRuns
+from celery_livelog.reader.merge import Batch
+from celery_livelog.reader.sources import learn
 
 #: Seconds between two looks whether a task that is waited for has started.
 _LOOK_SECONDS = 1.0

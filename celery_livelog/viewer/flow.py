@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from celery_livelog.viewer_messages import WINDOW, Message
+from celery_livelog.viewer.messages import WINDOW, Message
 
 
 class Gone(Exception):

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.permissions import LIVE
-from celery_livelog.run_reader import RunReader
+from celery_livelog.reader.run_reader import RunReader
 
 #: Seconds between two looks where nothing is heard, and where something was heard that the catalog does not know yet.
 _LOOK_SECONDS, _AGAIN_SECONDS = 1.5, 0.2

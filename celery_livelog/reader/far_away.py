@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Collection
 
 from celery_livelog.attempts import Attempt
 from celery_livelog.errors import ArchiveError
-from celery_livelog.merge import Batch, Merge, gap_of
+from celery_livelog.reader.merge import Batch, Merge, gap_of
+from celery_livelog.reader.sources import Sources
 from celery_livelog.records import End, decode
-from celery_livelog.sources import Sources
 from celery_livelog.stores.manifest import Manifest
 
 

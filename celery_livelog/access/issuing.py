@@ -7,9 +7,9 @@ from typing import Any
 
 from celery import current_app
 
+from celery_livelog.access.tokens import Tokens
 from celery_livelog.errors import TokenError
 from celery_livelog.settings import Settings
-from celery_livelog.tokens import Tokens
 
 
 def token(

@@ -7,8 +7,8 @@ from typing import Any
 
 from celery_livelog.asking import Asking
 from celery_livelog.attempts import Attempt
-from celery_livelog.elsewhere import Elsewhere
 from celery_livelog.errors import ArchiveError
+from celery_livelog.reader.elsewhere import Elsewhere
 from celery_livelog.records import FINAL_STATES
 from celery_livelog.settings import Settings
 from celery_livelog.stores.manifest import Manifest, attempt_path

@@ -13,15 +13,15 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from celery_livelog.allowance import Allowance
 from celery_livelog.cancel import cancel
-from celery_livelog.door import reader_for
 from celery_livelog.errors import AccessError, LivelogError, TokenError, complain
 from celery_livelog.permissions import Viewer
 from celery_livelog.reader import Reader
-from celery_livelog.viewer_flow import Flow, Gone
-from celery_livelog.viewer_messages import HEARTBEAT, HELLO, Command, MessageError, error, parse
-from celery_livelog.viewer_reading import Subscription
+from celery_livelog.reader.door import reader_for
+from celery_livelog.viewer.allowance import Allowance
+from celery_livelog.viewer.flow import Flow, Gone
+from celery_livelog.viewer.messages import HEARTBEAT, HELLO, Command, MessageError, error, parse
+from celery_livelog.viewer.reading import Subscription
 
 #: What a connection is closed with; see ``docs/protocol.md``.
 OVER, UNAVAILABLE = 1000, 1011

@@ -12,10 +12,10 @@ from contextlib import aclosing
 from celery_livelog.attempts import Attempt
 from celery_livelog.cancel import cancel
 from celery_livelog.cursors import Cursor
-from celery_livelog.merge import Batch
 from celery_livelog.reader import Reader
-from celery_livelog.run_tasks import RunTasks
-from celery_livelog.weave import Lane, Weave
+from celery_livelog.reader.merge import Batch
+from celery_livelog.reader.run_tasks import RunTasks
+from celery_livelog.reader.weave import Lane, Weave
 
 #: Seconds that the records of other tasks wait for those of a task: while it runs, and when it has ended.
 _LIVE_SECONDS, _ENDED_SECONDS = 0.25, 5.0

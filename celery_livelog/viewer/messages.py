@@ -9,7 +9,7 @@ import msgspec
 
 from celery_livelog.cursors import Cursor
 from celery_livelog.errors import CursorError, LivelogError
-from celery_livelog.merge import Batch
+from celery_livelog.reader.merge import Batch
 from celery_livelog.records import Line, Partial, Record, encode
 
 PROTOCOL = 1

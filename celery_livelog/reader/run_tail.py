@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 from celery_livelog.attempts import Attempt
-from celery_livelog.reading import Reading
+from celery_livelog.reader.reading import Reading
+from celery_livelog.reader.sources import Sources
 from celery_livelog.records import End, Record
 from celery_livelog.selection import Joiner
-from celery_livelog.sources import Sources
 
 #: Attempts that are read at once.
 _AT_ONCE = 8

@@ -16,13 +16,13 @@ from types import MappingProxyType
 from msgspec.structs import asdict, replace
 
 from celery_livelog.attempts import Attempt
-from celery_livelog.ears import Ear, Ears
 from celery_livelog.endings import LOST
 from celery_livelog.permissions import ARCHIVE, LIST
+from celery_livelog.reader.ears import Ear, Ears
+from celery_livelog.reader.run_tail import RunTail
+from celery_livelog.reader.sources import Sources
 from celery_livelog.records import Record
-from celery_livelog.run_tail import RunTail
 from celery_livelog.runs import RunEntry, RunView, Stage
-from celery_livelog.sources import Sources
 from celery_livelog.stores.catalog import Catalog, Tally
 from celery_livelog.stores.models import stored_id
 from celery_livelog.stores.run_queries import Scope

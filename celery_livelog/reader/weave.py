@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from celery_livelog.merge import Batch
+from celery_livelog.reader.merge import Batch
 from celery_livelog.records import Record
 
 

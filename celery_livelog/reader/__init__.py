@@ -10,15 +10,15 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from celery_livelog.access.rule import Rule
 from celery_livelog.attempts import Attempt
 from celery_livelog.cursors import Cursor
-from celery_livelog.merge import Batch
 from celery_livelog.permissions import LIST
-from celery_livelog.reading import Reading
-from celery_livelog.rule import Rule
-from celery_livelog.run_reader import RunReader
+from celery_livelog.reader.merge import Batch
+from celery_livelog.reader.reading import Reading
+from celery_livelog.reader.run_reader import RunReader
+from celery_livelog.reader.sources import Sources, learn
 from celery_livelog.settings import Settings
-from celery_livelog.sources import Sources, learn
 
 __all__ = ["Batch", "Reader"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from celery_livelog.merge import Batch, Merge, Progress
+from celery_livelog.reader.merge import Batch, Merge, Progress
 from celery_livelog.records import Partial, Record
 
 #: An entry of a stream: its id, the attempt, and the record.

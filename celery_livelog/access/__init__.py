@@ -1,0 +1,1 @@
+"""Who may see or write what: the parts that know no store."""
