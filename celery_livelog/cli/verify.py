@@ -17,7 +17,8 @@ from celery_livelog.cli.output import Output
 from celery_livelog.cli.session import read_settings
 from celery_livelog.cli.terminal import harmless
 from celery_livelog.errors import LivelogError
-from celery_livelog.stores.audit import Audit, Checked, Finding
+from celery_livelog.stores.audit import Audit
+from celery_livelog.stores.log_check import Checked, Finding
 
 _DAMAGED, _INTERRUPTED = 1, 130
 _MIB = 1024 * 1024

@@ -14,7 +14,7 @@ from celery_livelog.ingest import writers
 from celery_livelog.ingest.known import Known
 from celery_livelog.ingest.messages import BadMessage
 from celery_livelog.stores.archive import Archive
-from celery_livelog.stores.audit import difference
+from celery_livelog.stores.log_check import difference
 from celery_livelog.stores.manifest import Manifest, Segment
 from celery_livelog.stores.requests import ArchiveRequest, PutManifest, PutSegment, Segments
 
