@@ -16,8 +16,9 @@ from tests.nodes.valkey import Valkey
 hypothesis.settings.register_profile("livelog", deadline=None, max_examples=int(os.environ.get("EXAMPLES", "60")))
 hypothesis.settings.load_profile("livelog")
 
-# A shell that starts this in the background has it ignore Ctrl-C, and with it all processes that tests start.
+# A shell that starts this in the background has it ignore what a terminal sends, and with it all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -61,6 +61,8 @@ class StreamReader:
         keys = {key.decode("utf-8", "backslashreplace"): task_id for key, task_id in zip(streams, after, strict=True)}
         if index is not None:
             streams[self._index] = index
+        if not streams:
+            return News({}, [], index)
         block = int(BLOCK_SECONDS * 1000)
         try:
             answer: Any = await self._redis.xread(streams, count=count, block=block)

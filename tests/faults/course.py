@@ -28,7 +28,7 @@ def survive(site: Site, fault: Fault) -> None:
         check_archive(site, talk)
         check_live(site, talk)
     assert site.keys.eternal == set()
-    wait_for(lambda: not fault.says or "again" in site.said(told)[-1], what="word that it works again")
+    wait_for(lambda: not fault.says or " again, after " in site.said(told)[-1], what="word that it works again")
     check_words(site.said(told), fault)
 
 

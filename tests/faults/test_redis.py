@@ -70,7 +70,8 @@ def test_a_key_that_is_no_stream(tmp_path: Path) -> None:
         taken.notes.stop()
         check_outcome(taken)
         check_archive(site, taken)
-        assert site.seen_elsewhere("taken") == []
+        gap, _ = wait_for(lambda: site.seen_elsewhere("taken"), what="what is known of it elsewhere")
+        assert (gap.reason, gap.skipped) == ("elsewhere", taken.notes.done)
         finish(site, other)
         assert site.admin.get("task:logs:taken") == "a text"
         (said,) = site.said()
