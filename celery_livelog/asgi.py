@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
+from celery_livelog.access.rule import load
 from celery_livelog.access.tokens import Tokens
 from celery_livelog.cancel import cancel
 from celery_livelog.errors import SettingsError, hide_in_messages
@@ -47,13 +48,15 @@ def app(
     :param origins: pages of other origins that may ask, such as ``https://app.example``.
     :param prefix: the path that it is served below, where nothing is mounted.
     :param limits: the most that is served at once.
-    :raises SettingsError: when the settings cannot be used, or say nothing of who may see what.
+    :raises SettingsError: when the settings or the site's rule cannot be used, or say nothing of who may see what.
     """
     if not enabled(celery_app.conf):
         return Logs(None, prefix)
     settings = Settings.from_conf(celery_app.conf)
     hide_in_messages(settings.redactor)
     gate = _gate(settings, viewer_of, Origins(origins))
+    if settings.permission is not None:
+        load(settings.permission)  # now, and not with the first request: whoever starts this is to know
 
     def make() -> tuple[Site, AsyncExitStack]:
         ends = AsyncExitStack()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from celery_livelog.access.tokens import Tokens
+from celery_livelog.access.tokens import SHORT_KEY, Tokens
 from celery_livelog.errors import SettingsError
 from celery_livelog.ingest import Ingest
 from celery_livelog.reader import Reader
@@ -97,6 +97,8 @@ async def serve(settings: Settings, options: Options, say: Callable[[str], Any],
         port = server.listen(options.address, options.port, tls)
         stopped = _stop_on_signals()
         avoid_pauses()
+        if gate.tokens.weak:
+            say(SHORT_KEY)
         scheme = "https" if tls else "http"
         host = f"[{options.address}]" if ":" in options.address else options.address or "*"
         say(f"listening on {scheme}://{host}:{port}{options.root}/ - {told}")

@@ -31,9 +31,9 @@ _LIMIT = click.IntRange(min=1)
 @click.option("--certfile", metavar="FILE", help="Serve TLS with this certificate.")
 @click.option("--keyfile", metavar="FILE", help="The certificate's key, if it is in a file of its own.")
 @click.option("--metrics", multiple=True, metavar="IP", help="Who may ask for /metrics: an address or network.")
-@click.option("--max-connections", default=2000, type=_LIMIT, help="Sockets and requests at once.")
-@click.option("--max-per-address", default=500, type=_LIMIT, help="The same, of one address.")
-@click.option("--max-per-viewer", default=100, type=_LIMIT, help="The same, of one token or user.")
+@click.option("--max-connections", default=5000, type=_LIMIT, help="Sockets and requests at once.")
+@click.option("--max-per-address", default=2500, type=_LIMIT, help="The same, of one address.")
+@click.option("--max-per-viewer", default=1500, type=_LIMIT, help="The same, of one token or user.")
 @click.pass_obj
 def relay(context: Any, /, redis_url: str | None, **given: Any) -> None:
     """Serve logs by HTTP and WebSocket, for pages of your own and workers elsewhere.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from ipaddress import ip_address
 from typing import Any
 
 from celery_livelog.permissions import EVERYTHING, Viewer
+from celery_livelog.web.gate_addresses import is_loopback
 
 CLOSED = (
     "Task logs are closed in a Flower without authentication: start it with --basic_auth or --auth, "
@@ -25,7 +25,7 @@ def is_open(options: Any, host: str, unauthenticated: bool) -> bool:
     """
     if unauthenticated or options.auth or options.basic_auth:
         return True
-    return bool(options.unix_socket) or (_is_loopback(options.address or "") and _is_loopback(host))
+    return bool(options.unix_socket) or (is_loopback(options.address or "") and is_loopback(host))
 
 
 def viewer_of(user: Any, request: Any, basic_auth: Any) -> Viewer:
@@ -41,13 +41,3 @@ def viewer_of(user: Any, request: Any, basic_auth: Any) -> Viewer:
 def _basic_name(headers: Any) -> str:
     _, credentials = headers["Authorization"].split()
     return b64decode(credentials).decode().partition(":")[0]
-
-
-def _is_loopback(name: str) -> bool:
-    name = name.lower().strip("[]")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -147,13 +147,18 @@ async def run_output(reader: Reader, run_id: str, arguments: Mapping[str, str]) 
 
     :raises Refusal: as `run_logs` and `log_query` do; one that follows waits for a run that has not begun.
     """
-    query = log_query({name: arguments[name] for name in arguments if name != "lines"})
+    query = run_query(arguments)
     if not query.follow:
         return await run_logs(reader, run_id, arguments)
     if query.format == "text":
         raise Refusal(400, "format is 'text'; expected ndjson or sse to follow a run")
     form = form_of(query)
     return Streamed(form.content_type, followed_run(reader, run_id, query, form))
+
+
+def run_query(arguments: Mapping[str, str]) -> LogQuery:
+    """What a URL asks of a run's log, where `lines` is how many of the last ones; raises as `log_query` does."""
+    return log_query({name: arguments[name] for name in arguments if name != "lines"})
 
 
 def log_query(arguments: Mapping[str, str]) -> LogQuery:

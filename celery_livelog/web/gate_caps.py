@@ -17,9 +17,9 @@ _RETRY_SECONDS = "5"
 class Limits:
     """The most that is served at once, of sockets and requests together."""
 
-    total: int = 2000
-    per_address: int = 500
-    per_viewer: int = 100
+    total: int = 5000
+    per_address: int = 2500
+    per_viewer: int = 1500
 
 
 class Caps:

@@ -334,6 +334,12 @@ def test_the_same_under_asgi(sent: dict[str, Sent]) -> None:
         assert followed.is_async
         text = b"".join([piece async for piece in followed]).decode()
         assert "a1 1\na1 2\n" in text
+        events = await browser.get(f"{api}/log", headers={"accept": "text/event-stream"})
+        assert events["Content-Type"].startswith("text/event-stream")
+        assert b"event: end" in b"".join([piece async for piece in events])
+        run = await browser.get(f"/livelog/api/runs/{known.run_id}/logs?follow=1&format=ndjson")
+        lines = [json.loads(line) for piece in [piece async for piece in run] for line in piece.splitlines()]
+        assert [line["line"] for line in lines if line["type"] == "log_line"][:2] == ["a1 1", "a1 2"]
         assert (await browser.get(f"/livelog/api/tasks/{sent['a2'].task_id}")).status_code == 404
         assert "live-log-runs" in (await browser.get("/livelog/runs")).content.decode()
         assert "2 of 2" in (await browser.get(f"/livelog/run/{known.run_id}")).content.decode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
@@ -27,12 +27,7 @@ async def task(asked: Asked, task_id: str) -> HttpResponseBase:
 async def log(asked: Asked, task_id: str) -> HttpResponseBase:
     """``/api/tasks/{id}/log``"""
     place, query = held.afford(asked.request, answers.log_query(asked.arguments))
-    try:
-        answer = await asked.background.ask(answers.log(asked.reader, task_id, query))
-        return send(asked, answer, place.release)
-    except BaseException:
-        place.release()
-        raise
+    return await _sent(asked, answers.log(asked.reader, task_id, query), place)
 
 
 async def download(asked: Asked, task_id: str) -> HttpResponseBase:
@@ -52,7 +47,8 @@ async def run(asked: Asked, run_id: str) -> HttpResponseBase:
 
 async def run_logs(asked: Asked, run_id: str) -> HttpResponseBase:
     """``/api/runs/{run_id}/logs``"""
-    return send(asked, await asked.background.ask(answers.run_logs(asked.reader, run_id, asked.arguments)))
+    place, _ = held.afford(asked.request, answers.run_query(asked.arguments))
+    return await _sent(asked, answers.run_output(asked.reader, run_id, asked.arguments), place)
 
 
 def send(asked: Asked, answer: Whole | Streamed, done: Callable[[], None] = lambda: None) -> HttpResponseBase:
@@ -71,6 +67,15 @@ def send(asked: Asked, answer: Whole | Streamed, done: Callable[[], None] = lamb
     # X-Accel-Buffering: or nginx collects a live log before it passes it on.
     headers = {**answer.headers, "X-Accel-Buffering": "no"}
     return _Streamed(pieces, done, content_type=answer.content_type, headers=headers)
+
+
+async def _sent(asked: Asked, question: Coroutine[Any, Any, Whole | Streamed], place: held.Place) -> HttpResponseBase:
+    """The answer to a question, which holds its place until it is sent."""
+    try:
+        return send(asked, await asked.background.ask(question), place.release)
+    except BaseException:
+        place.release()
+        raise
 
 
 class _Streamed(StreamingHttpResponse):

@@ -20,6 +20,7 @@ from celery_livelog.errors import LivelogError, StoreError, complain
 from celery_livelog.reader import Reader
 from celery_livelog.reader.door import reader_for
 from celery_livelog.web.answers import Refusal
+from celery_livelog.web.log_query import asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class Asked:
 
     @property
     def arguments(self) -> dict[str, str]:
-        """The arguments of the URL, of each the last."""
-        return dict(self.request.GET.items())
+        """The arguments of the URL, of each the last, and what an EventSource says by headers."""
+        return asked(dict(self.request.GET.items()), self.request.headers)
 
 
 View = Callable[..., Awaitable[HttpResponseBase]]

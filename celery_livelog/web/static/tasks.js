@@ -21,7 +21,7 @@ const COLUMNS = {
   State: ({ state, retries }) => [stateBadge(state), retries ? element("span", "ll-retries", `retry ${retries}`) : ""],
   Started: (task) => [startTime(task)],
   Runtime: (task) => runtime(task),
-  Lines: ({ lines, skipped }) => `${count(lines)}${skipped ? ` (${count(skipped)} skipped)` : ""}`,
+  Lines: ({ ended, lines, skipped }) => !ended ? "" : `${count(lines)}${skipped ? ` (${count(skipped)} skipped)` : ""}`,
   Worker: ({ worker }) => worker,
 };
 
