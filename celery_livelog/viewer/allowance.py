@@ -20,12 +20,16 @@ class Allowance:
 
         :param now: seconds on a clock that only goes forward.
         """
-        self._left = min(self._most, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1:
+        if self.left(now) < 1:
             return False
         self._left -= 1
         return True
+
+    def left(self, now: float) -> float:
+        """How much there is."""
+        self._left = min(self._most, self._left + (now - self._at) * self._rate)
+        self._at = now
+        return self._left
 
     def give(self) -> None:
         """Give one more."""

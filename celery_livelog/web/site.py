@@ -8,7 +8,10 @@ Rules:
 
 from __future__ import annotations
 
+import asyncio
+import random
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -27,6 +30,7 @@ from celery_livelog.web.answers import Whole
 from celery_livelog.web.counts import Counts
 from celery_livelog.web.gate import Gate
 from celery_livelog.web.gate_caps import Caps, Limits, Place
+from celery_livelog.web.gate_pace import Pace
 from celery_livelog.web.health import Health
 from celery_livelog.web.log_query import asked
 from celery_livelog.web.refusal import Refusal, unauthorized
@@ -37,6 +41,8 @@ from celery_livelog.web.sessions import Close, Limited, Refused, Send, Session, 
 _Opens = Callable[[Request, Place, Send, Close], Awaitable[Session]]
 #: Bytes of a message from a viewer, at most, and from a writer, whose session has a limit of its own.
 _LONGEST, _LONGEST_WRITTEN = 64 * 1024, 1 << 20
+#: Refusals of those who may not be who they say they are.
+_GUESSES = (401, 403)
 _PROGRESS = re.compile("/run/([^/]+)/progress.jsonl")
 
 
@@ -54,6 +60,7 @@ class Site:
         self._reader = reader
         self._gate = gate
         self._caps = Caps(limits)
+        self._pace = Pace()
         self.counts = Counts()
         self._sockets: dict[str, _Opens] = {"/ws": self._viewing}
         if writers is not None:
@@ -75,6 +82,7 @@ class Site:
                     answer = await answered(self._answer(request, place))
             except Refusal as refusal:
                 answer = self._refusal(refusal)
+                await self._take_time(refusal, request)
             self.counts.answers[answer.status] += 1
             yield with_headers(answer, request, self._gate.origins)
         finally:
@@ -97,6 +105,7 @@ class Site:
                 session = await self._sockets[request.path](request, place, send, close)
             except Refusal as refusal:
                 self.counts.refusals[refusal.code] += 1
+                await self._take_time(refusal, request)
                 return Refused(refusal, send, close)
             unless_opened.pop_all()  # its place is the session's
             return session
@@ -130,9 +139,11 @@ class Site:
     async def _viewing(self, request: Request, place: Place, send: Send, close: Close) -> Session:
         viewer = await self._gate.viewer(request)
         place.of_viewer(_key(viewer))
+        if viewer is None:
+            await _wait(self._pace.unknown(request.address, time.monotonic()))
 
         def authenticate(token: str) -> Viewer:
-            with self._telling(close):
+            with self._telling(request, close):
                 holder = self._gate.viewer_with(token, request.address)
                 place.of_viewer(_key(holder))
                 return holder
@@ -148,7 +159,7 @@ class Site:
         writer = self._gate.writer(request)
 
         def authenticate(token: str) -> Writer:
-            with self._telling(close):
+            with self._telling(request, close):
                 return self._gate.writer_with(token)
 
         def make(send: Send, close: Close) -> Session:
@@ -157,20 +168,32 @@ class Site:
         return Limited("writer", _LONGEST_WRITTEN, place, self.counts, make, send, close)
 
     @contextmanager
-    def _telling(self, close: Close) -> Iterator[None]:
+    def _telling(self, request: Request, close: Close) -> Iterator[None]:
         """Tell a session of a refusal in its own words."""
         try:
             yield
         except Refusal as refusal:
             self.counts.refusals[refusal.code] += 1
+            self._pace.refused(request.address, time.monotonic())
             if refusal.status != 401:
                 close(refusal.close_code, refusal.code)
             raise TokenError(str(refusal)) from None
+
+    async def _take_time(self, refusal: Refusal, request: Request) -> None:
+        """Let those wait who are refused again and again; their places are taken meanwhile."""
+        if refusal.status in _GUESSES:
+            await _wait(self._pace.refused(request.address, time.monotonic()))
 
     def _refusal(self, refusal: Refusal) -> Whole:
         self.counts.refusals[refusal.code] += 1
         answer = routes.json({"error": str(refusal)}, refusal.status)
         return replace(answer, headers={**answer.headers, **refusal.headers})
+
+
+async def _wait(seconds: float) -> None:
+    """Wait about so long: those who came together are not to come again together."""
+    if seconds:
+        await asyncio.sleep(seconds * random.uniform(0.5, 1.5))
 
 
 def _key(viewer: Viewer | None) -> str:
