@@ -11,13 +11,15 @@ from celery_livelog.settings import Settings
 _PREFIX = "LIVELOG_"
 #: What options of a command's own begin with; they are no settings.
 _OPTIONS = ("LIVELOG_RELAY_",)
+#: Lists of what has no commas in it; keys, patterns and paths may have some.
+_NAMES = ("capture", "include", "exclude", "markers")
 _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 def settings_of(environment: Mapping[str, str], **given: Any) -> Settings:
     """The settings that an environment holds.
 
-    Lists are written with commas between, flags as 1 or 0.
+    Flags are written as 1 or 0, lists of names with commas between, all other lists with one item a line.
 
     :param given: settings by name, such as `redis_url`, that go before those of the environment; None is not given.
     :raises SettingsError: for an unknown ``LIVELOG_*`` variable, or a value that cannot be used.
@@ -37,5 +39,6 @@ def _value(name: str, text: str) -> Any:
     if isinstance(default, int):
         return int(text) if text.isdecimal() else text
     if isinstance(default, tuple):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+        parts = text.split(",") if name in _NAMES else text.splitlines()
+        return tuple(part.strip() for part in parts if part.strip())
     return text

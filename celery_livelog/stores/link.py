@@ -91,6 +91,7 @@ class Link:
         self._pending: dict[int, Pending] = {}
         self._asked = 0
         self._pause, self._retry_at = _FIRST_PAUSE, 0.0
+        self._why = f"{self.name} is not reached"
         self._closed = False
 
     def ask(self, request: AnyRequest, body: bytes = b"", *, timeout: float) -> Any:
@@ -129,14 +130,13 @@ class Link:
             if self._connection is not None:
                 return self._connection
             if self._closed or time.monotonic() < self._retry_at:
-                raise RelayError(f"{self.name} is not reached: it is tried again soon")
+                raise RelayError(f"{self._why}; it is tried again soon")
             try:
                 self._connection = self._connect()
             except Exception as error:
-                self._wait()
-                if isinstance(error, RelayError):
-                    raise
-                raise RelayError(f"{self.name} is not reached: {type(error).__name__}: {error}") from error
+                known = isinstance(error, RelayError)
+                self._wait(str(error) if known else f"{self.name} is not reached: {type(error).__name__}: {error}")
+                raise RelayError(self._why) from error
             self._pause = _FIRST_PAUSE
             threading.Thread(
                 target=self._listen, args=(self._connection,), name="livelog-relay-answers", daemon=True
@@ -190,12 +190,13 @@ class Link:
             if self._connection is not connection:
                 return
             self._connection = None
-            self._wait()
+            self._wait(f"{self.name} is not reached: {why}")
             pending, self._pending = self._pending, {}
         for one in pending.values():
             one.settle(None, why)
         threading.Thread(target=connection.close, name="livelog-relay-close", daemon=True).start()
 
-    def _wait(self) -> None:
+    def _wait(self, why: str) -> None:
+        self._why = why
         self._retry_at = time.monotonic() + self._pause * random.uniform(1 - _JITTER, 1 + _JITTER)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
