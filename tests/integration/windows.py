@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -97,10 +97,10 @@ def windows(conf: dict[str, Any]) -> Iterator[list[Window]]:
     def on_loop(work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, loop).result(30)
 
-    reader: Reader | None = None
+    ends = AsyncExitStack()
     mounted = asgi.app(app, viewer_of=lambda scope: Viewer(via="asgi", name="bob", seen=EVERYTHING))
     try:
-        flower, reader, relay = on_loop(_serve(app))
+        flower, relay = on_loop(_serve(app, ends))
         yield [
             Window("flower", _flower_routes(), lambda path: _fetched(flower + path), f"{flower}/livelog/ws"),
             Window("relay", _site_routes(), lambda path: _fetched(relay + path), f"{relay}/ws"),
@@ -111,24 +111,35 @@ def windows(conf: dict[str, Any]) -> Iterator[list[Window]]:
     finally:
         django_site.forget()
         on_loop(mounted.close())
-        if reader is not None:
-            on_loop(reader.close())
+        on_loop(ends.aclose())
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
 
 
-async def _serve(app: Celery) -> tuple[str, Reader, str]:
-    """A Flower and a relay."""
+async def _serve(app: Celery, ends: AsyncExitStack) -> tuple[str, str]:
+    """A Flower and a relay; what ends them is left in `ends`."""
     flower_plugin.install()
     application = Flower(capp=app, options=default_options, events=SimpleNamespace(), **urls.settings)
     (listening,) = bind_sockets(0, "127.0.0.1")
-    HTTPServer(application).add_sockets([listening])
+    flower = HTTPServer(application)
+    flower.add_sockets([listening])
+
+    async def end_flower() -> None:
+        flower.stop()
+        await flower.close_all_connections()
+        if "livelog_reader" in application.settings:
+            await application.settings["livelog_reader"].close()
+
+    ends.push_async_callback(end_flower)
     settings = Settings.from_conf(app.conf)
     reader = Reader(settings)
+    ends.push_async_callback(reader.close)
     gate = Gate(tokens=Tokens([]), strangers=visitors("relay", Origins(), ruled=True))
-    relay = Server(site.Site(settings, reader, gate, Limits()), "").listen("127.0.0.1", 0, None)
-    return f"http://127.0.0.1:{listening.getsockname()[1]}", reader, f"http://127.0.0.1:{relay}"
+    relay = Server(site.Site(settings, reader, gate, Limits()), "")
+    ends.push_async_callback(relay.close)
+    port = relay.listen("127.0.0.1", 0, None)
+    return f"http://127.0.0.1:{listening.getsockname()[1]}", f"http://127.0.0.1:{port}"
 
 
 def _flower_routes() -> list[str]:
