@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from celery_livelog.web import pulse, routes
 from celery_livelog.web.answers import Streamed
 from celery_livelog.web.log_query import asked
 from celery_livelog.web.refusal import Refusal
+from tests.integration.reading import run
 from tests.integration.stored import Shipped, shipped
 from tests.nodes.valkey import Valkey
 
@@ -41,17 +41,6 @@ def stores(settings: Settings) -> Iterator[Shipped]:
     """What a shipper writes to."""
     with shipped(settings) as opened:
         yield opened
-
-
-def run(settings: Settings, test: Callable[[Reader], Awaitable[None]]) -> None:
-    async def within() -> None:
-        before = asyncio.all_tasks()
-        reader = Reader(settings)
-        await test(reader)
-        await reader.close()
-        assert asyncio.all_tasks() <= before
-
-    asyncio.run(asyncio.wait_for(within(), 30))
 
 
 def task(stores: Shipped, number: int = 1, *, end: bool = True) -> list[str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from celery_livelog.records import End, Gap, Line, Partial, Record
 from celery_livelog.recovery import Recovery
 from celery_livelog.settings import Settings
 from celery_livelog.shipper import live
+from tests.integration.reading import run
 from tests.integration.stored import AT, TASK, Shipped, key, shipped, trim
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
@@ -44,24 +44,6 @@ def stores(settings: Settings) -> Iterator[Shipped]:
     """What a shipper writes to."""
     with shipped(settings) as opened:
         yield opened
-
-
-@asynccontextmanager
-async def reader_of(settings: Settings) -> AsyncIterator[Reader]:
-    """A reader; at its end it must not have left anything running."""
-    before = asyncio.all_tasks()
-    reader = Reader(settings)
-    yield reader
-    await reader.close()
-    assert asyncio.all_tasks() <= before
-
-
-def run(settings: Settings, test: Callable[[Reader], Awaitable[None]]) -> None:
-    async def within() -> None:
-        async with reader_of(settings) as reader:
-            await test(reader)
-
-    asyncio.run(asyncio.wait_for(within(), 20))
 
 
 async def collect(batches: AsyncIterator[Batch]) -> list[tuple[int, Record]]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import shutil
 import signal
 import socket as sockets
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from websockets.sync.client import connect
 from celery_livelog.cli.__main__ import main
 from tests.integration.relays import OVER, bearer, environment, follow, hear, logs, say, socket
 from tests.integration.web import get
+from tests.nodes.certificate import certificate_for
 from tests.nodes.process import free_port
 from tests.nodes.relay import Relay
 from tests.nodes.valkey import Valkey
@@ -170,7 +169,7 @@ def test_a_rule(settings: dict[str, str], tmp_path: Path, launch: Callable[[Rela
 
 def test_tls(settings: dict[str, str], tmp_path: Path, launch: Callable[[Relay], Relay]) -> None:
     """Pages and WebSockets are served with the certificate, to those who call it by its scheme."""
-    certificate, key = _certificate(tmp_path)
+    certificate, key = certificate_for("IP:127.0.0.1", tmp_path)
     relay = launch(Relay(tmp_path, settings, [f"--certfile={certificate}", f"--keyfile={key}"]))
     assert relay.url.startswith("https://")
     trusting = ssl.create_default_context(cafile=str(certificate))
@@ -179,17 +178,6 @@ def test_tls(settings: dict[str, str], tmp_path: Path, launch: Callable[[Relay],
         options: dict[str, Any] = {"origin": origin, "additional_headers": bearer()}
         with connect(url, ssl=trusting, proxy=None, **options) as client:
             assert follow(client, OVER)[1] == code
-
-
-def _certificate(directory: Path) -> tuple[Path, Path]:
-    """A certificate for the loopback and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is missing: apt-get install openssl")
-    certificate, key = directory / "certificate.pem", directory / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", "/CN=relay", "-addext", "subjectAltName=IP:127.0.0.1", "-out", certificate, "-keyout", key]  # type: ignore[list-item]
-    subprocess.run(command, check=True, capture_output=True)
-    return certificate, key
 
 
 # -- what goes away while it serves -----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,7 @@ from celery_livelog.reader.run_log import RunLog
 from celery_livelog.records import End, Line, utc
 from celery_livelog.settings import Settings
 from celery_livelog.viewer import ViewerSession
+from tests.integration.reading import run
 from tests.integration.stored import Shipped, shipped
 from tests.nodes.valkey import Valkey
 from tests.nodes.waiting import wait_for
@@ -57,17 +58,6 @@ def stores(settings: Settings) -> Iterator[Shipped]:
     """What a shipper writes to."""
     with shipped(settings) as opened:
         yield opened
-
-
-def run(settings: Settings, test: Callable[[Reader], Awaitable[None]]) -> None:
-    async def within() -> None:
-        before = asyncio.all_tasks()
-        reader = Reader(settings)
-        await test(reader)
-        await reader.close()
-        assert asyncio.all_tasks() <= before
-
-    asyncio.run(asyncio.wait_for(within(), 30))
 
 
 class Task:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from celery_livelog.errors import RelayError, RelayRefusal
 from celery_livelog.stores import link
 from celery_livelog.stores.link import Link
 from celery_livelog.stores.requests import LastN, Lease, PutRows, is_part, part
+from tests.nodes.certificate import certificate_for
 from tests.nodes.waiting import wait_for
 
 
@@ -151,12 +150,7 @@ def test_nobody_there(tmp_path: Path) -> None:
 
 def test_a_certificate_has_to_be_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that no authority has signed is refused, before the token is sent; one of SSL_CERT_FILE is good."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is missing: apt-get install openssl")
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
-    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    certificate, key = certificate_for("DNS:localhost", tmp_path)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
     relay = Relay(tls)
