@@ -22,6 +22,7 @@ class Hand:
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
+        self._work = _Work(stores)
         self._thread = ThreadPoolExecutor(1, "livelog-ingest")
 
     async def begin(self, attempt: Attempt) -> None:
@@ -39,11 +40,11 @@ class Hand:
 
     async def feed(self, batch: list[tuple[Log, LogMessage, int]]) -> None:
         """Take messages of these logs, each with its size."""
-        await self._do(lambda: self._feed(batch))
+        await self._do(lambda: self._work.feed(batch))
 
     async def give_up(self, log: Log) -> None:
         """Nobody writes this log any more."""
-        await self._do(lambda: self._end(log, log.plain.end(of_lapse(), utc(time.time_ns()))))
+        await self._do(lambda: self._work.end(log, log.plain.end(of_lapse(), utc(time.time_ns()))))
 
     async def leave(self, attempt: str) -> None:
         """Somebody else writes this attempt."""
@@ -65,7 +66,7 @@ class Hand:
 
     async def tick(self, logs: Iterable[Log]) -> None:
         """Called now and then."""
-        await self._do(lambda: self._tick(logs))
+        await self._do(lambda: self._work.tick(logs))
 
     async def close(self) -> None:
         """Write what there is."""
@@ -78,14 +79,22 @@ class Hand:
         except Exception as error:  # noqa: BLE001 - what the sinks take they keep; the connection must not end
             complain("what arrives from elsewhere cannot be handed to the stores", error)
 
-    def _feed(self, batch: list[tuple[Log, LogMessage, int]]) -> None:
+
+class _Work:
+    """What the thread does with logs."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def feed(self, batch: list[tuple[Log, LogMessage, int]]) -> None:
+        """Take messages of these logs, each with its size."""
         now, gathered = utc(time.time_ns()), dict[Log, list[Record]]()
         for log, message, size in batch:
             running = log.plain.attempt.running
             gathered.setdefault(log, []).extend(_records(log, message, now))
             log.taken(size)
             if running and not log.plain.attempt.running:
-                self._end(log, gathered.pop(log))
+                self.end(log, gathered.pop(log))
         for log, records in gathered.items():
             self._write(log, records)
 
@@ -95,11 +104,13 @@ class Hand:
         if log.plain.projection.news:
             self._stores.known(log.plain.projection.take_news())
 
-    def _end(self, log: Log, records: list[Record]) -> None:
+    def end(self, log: Log, records: list[Record]) -> None:
+        """A log has its last records."""
         self._write(log, records)
         self._stores.catalog(copy(log.plain.attempt), silent=log.plain.silent)
 
-    def _tick(self, logs: Iterable[Log]) -> None:
+    def tick(self, logs: Iterable[Log]) -> None:
+        """Called now and then."""
         for log in logs:
             if log.plain.projection.moving:
                 self._stores.known(log.plain.projection.progress())

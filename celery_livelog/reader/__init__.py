@@ -80,9 +80,9 @@ class Reader:
         if after is not None:
             # Of one that only the stream knows it is not known whether it runs.
             running = {known.attempt for known in attempts if known.running and known.started}
-            await reading.start_after(after, running)
+            reading.begin(await reading.starting.after(after, running))
         elif tail is not None:
-            await reading.start_before_end(tail, attempt, partials=follow)
+            reading.begin(await reading.starting.before_end(tail, attempt, partials=follow))
         async for batch in reading.present(partials=follow):
             if batch.records and attempt in (None, batch.number):
                 yield batch

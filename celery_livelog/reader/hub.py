@@ -49,7 +49,7 @@ class Hub:
             while True:
                 found = channel.after(entry_id)
                 if found is None:
-                    found = await self._read_on(task_id, entry_id)
+                    found = await _read_on(self.pages, task_id, entry_id)
                     entry_id = entry_id if found else channel.start  # what was between is gone
                 elif not found and not await channel.news():
                     yield NOTHING
@@ -108,14 +108,6 @@ class Hub:
         if self._channels or self._ears:
             self._tick_later()
 
-    async def _read_on(self, task_id: str, entry_id: str) -> list[Portion]:
-        while True:
-            try:
-                return await self.pages.after(task_id, entry_id)
-            except RedisError as error:
-                complain("Redis does not answer", error)
-                await asyncio.sleep(_FIRST_PAUSE)
-
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
         while self._channels or self._ears:
@@ -133,7 +125,7 @@ class Hub:
             news = self._reading.result()
             self._index = news.index_id
             self._ears.tell(news.attempts)
-            await self._gather(self._tell(news.entries))
+            await _gather(self._tell(news.entries))
 
     async def _read(self) -> News:
         if self._ears and self._index is None:
@@ -152,8 +144,18 @@ class Hub:
                 more = more or len(entries) == _READ
         return 0 if more else viewers
 
-    async def _gather(self, viewers: int) -> None:
-        """Let more come before the next read, where many watch."""
-        wait = min(viewers * _GATHER_EACH, _GATHER)
-        if wait >= 0.001:
-            await asyncio.sleep(wait)
+
+async def _gather(viewers: int) -> None:
+    """Let more come before the next read, where many watch."""
+    wait = min(viewers * _GATHER_EACH, _GATHER)
+    if wait >= 0.001:
+        await asyncio.sleep(wait)
+
+
+async def _read_on(pages: Pages, task_id: str, entry_id: str) -> list[Portion]:
+    while True:
+        try:
+            return await pages.after(task_id, entry_id)
+        except RedisError as error:
+            complain("Redis does not answer", error)
+            await asyncio.sleep(_FIRST_PAUSE)

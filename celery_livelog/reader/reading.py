@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from time import time_ns
 
 from celery_livelog.attempts import Attempt
-from celery_livelog.cursors import Cursor
 from celery_livelog.endings import LOST
 from celery_livelog.reader.far_away import FarAway
 from celery_livelog.reader.hub import Hub
 from celery_livelog.reader.merge import Batch, Merge
 from celery_livelog.reader.patience import Patience
-from celery_livelog.reader.portions import Entry, Stretch, numbered
-from celery_livelog.reader.sources import NEWEST, Sources
-from celery_livelog.records import FINAL_STATES, End, Gap, Line, Partial, decode, utc
+from celery_livelog.reader.portions import Stretch
+from celery_livelog.reader.sources import Sources
+from celery_livelog.reader.starting import Starting
+from celery_livelog.records import FINAL_STATES, End, decode, utc
 from celery_livelog.stores.archive import Manifest
 
 
@@ -30,49 +30,15 @@ class Reading:
         self._task_id = task_id
         self._merge = Merge()
         self._far = FarAway(sources, task_id, attempts, self._merge)
+        #: Finds where to begin, if not with the first record.
+        self.starting = Starting(sources, task_id, self._merge, self._far)
         self._last_id = ""
         for attempt in attempts:
             self._merge.of(attempt.attempt)
 
-    async def start_after(self, cursor: Cursor, running: Collection[str]) -> None:
-        """Start behind a cursor.
-
-        Attempts that it does not name are over if they started before one that it does, and are read from their start
-        if they started later, or are still `running`.
-        """
-        places = cursor.places
-        named = [name for name in self._merge.attempts if name in places]
-        if not named:
-            return
-        entries, archived, extents = await self._extents(NEWEST)
-        before = True
-        for name, progress in self._merge.attempts.items():
-            if name in places:
-                progress.n = places[name]
-                before = name != named[-1]
-            elif before and name not in running:
-                progress.n = extents.get(name, 0) or self._far.pass_over(name)
-        self._skip(entries, NEWEST, archived, extents, partials=True)
-
-    async def start_before_end(self, tail: int, attempt: int | None, *, partials: bool = True) -> None:
-        """Start so that the last `tail` records, of all attempts or one, are read; ends of attempts are not counted.
-
-        :param partials: whether unfinished lines count, which may stand anywhere in the stream.
-        """
-        count = NEWEST + 2 * tail
-        entries, archived, extents = await self._extents(count)
-        far = await self._far.extents(extents)
-        extents |= far
-        ended = await self._ended() | far.keys()
-        for name, progress in reversed(self._merge.attempts.items()):
-            size = extents.get(name, 0)
-            if attempt not in (None, progress.number):
-                progress.n = size
-                continue
-            countable = max(0, size - (name in ended))
-            progress.n = max(0, countable - tail) if tail else size
-            tail = max(0, tail - countable)
-        self._skip(entries, count, archived, extents, partials=partials)
+    def begin(self, entry_id: str) -> None:
+        """Read the stream from behind this entry on, as `starting` has found."""
+        self._last_id = entry_id
 
     async def present(self, *, partials: bool) -> AsyncIterator[Batch]:
         """All that is there now, attempt after attempt: a second one may start before the first has ended."""
@@ -198,46 +164,3 @@ class Reading:
         }
         last = attempts[-1] if attempts else None
         return last is not None and last.state in FINAL_STATES and last.attempt in over and going <= over
-
-    def _skip(
-        self, entries: list[Entry], count: int, archived: dict[str, int], extents: dict[str, int], *, partials: bool
-    ) -> None:
-        """Begin with these last `count` entries of the stream, if nothing that is wanted stands before them.
-
-        Half lines of several attempts may stand anywhere; that of one stands behind its last whole one.
-        """
-        if (
-            len(entries) == count
-            and (not partials or len(extents) == 1)
-            and self._suffice(entries[1:], archived, extents)
-        ):
-            self._last_id = entries[0][0]
-
-    def _suffice(self, entries: list[Entry], archived: dict[str, int], extents: dict[str, int]) -> bool:
-        """Whether the last entries of the stream have all that is to be read and that the archive has not."""
-        reached = {name: max(archived.get(name, 0), self._merge.of(name).n) for name in extents}
-        wanted = {name for name, size in extents.items() if reached[name] < size}
-        for _, name, record in entries:
-            if name in wanted and not isinstance(record, Partial):
-                first = record.first if isinstance(record, Gap) else record.n
-                begun = isinstance(record, Line) and record.piece > 0  # an overlong line whose first piece is before
-                if first + begun > reached[name] + 1:
-                    return False
-                wanted.remove(name)
-        return not wanted
-
-    async def _extents(self, count: int) -> tuple[list[Entry], dict[str, int], dict[str, int]]:
-        """The last `count` entries of the stream; the last number of each attempt in the archive; and anywhere."""
-        entries = await self._sources.last_entries(self._task_id, count)
-        archived = await self._archived_extents()
-        return entries, archived, archived | numbered(entries)
-
-    async def _archived_extents(self) -> dict[str, int]:
-        manifests = await self._sources.manifests(self._task_id)
-        return {name: manifest.segments[-1].last for name, manifest in manifests.items() if manifest.segments}
-
-    async def _ended(self) -> set[str]:
-        """The attempts whose last record is an end."""
-        manifests = await self._sources.manifests(self._task_id)
-        complete = {name for name, manifest in manifests.items() if manifest.complete}
-        return complete | {attempt.attempt for attempt in await self._sources.rows(self._task_id) if attempt.ended}

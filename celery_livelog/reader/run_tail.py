@@ -53,7 +53,8 @@ class RunTail:
     async def _end_of(self, attempt: Attempt) -> list[tuple[str, Attempt, Record]]:
         attempts = self._of_task[attempt.task_id]
         reading = Reading(self._sources, attempt.task_id, attempts)
-        await reading.start_before_end(self._lines, attempts.index(attempt) + 1, partials=False)
+        number = attempts.index(attempt) + 1
+        reading.begin(await reading.starting.before_end(self._lines, number, partials=False))
         joiner, found, time = Joiner(), list[tuple[str, Attempt, Record]](), ""
         async for batch in reading.present(partials=False):
             for record in batch.records if batch.attempt == attempt.attempt else ():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from celery_livelog.cancel import cancel
@@ -22,6 +22,7 @@ from celery_livelog.viewer.allowance import Allowance
 from celery_livelog.viewer.flow import Flow, Gone
 from celery_livelog.viewer.messages import HEARTBEAT, HELLO, Command, MessageError, error, parse
 from celery_livelog.viewer.reading import Subscription
+from celery_livelog.viewer.voice import Voice
 
 #: What a connection is closed with; see ``docs/protocol.md``.
 OVER, UNAVAILABLE = 1000, 1011
@@ -72,13 +73,13 @@ class ViewerSession:
         self._over = False
         self._subscription: Subscription | None = None
         self._log: asyncio.Task[None] | None = None
-        self._said: set[asyncio.Task[None]] = set()
+        self._voice = Voice(send)
         self._unknown_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Greet the viewer and keep an eye on the connection."""
-        self._say(HELLO)
+        self._voice.say(HELLO)
         self._unknown_until = time.monotonic() + _UNKNOWN_SECONDS
         self._look_later()
 
@@ -96,14 +97,16 @@ class ViewerSession:
             if self._viewer is None or self._mistakes > _MISTAKES:
                 self._end(BAD_MESSAGE, mistake.code, str(mistake))
             else:
-                self._say(error(mistake.code, str(mistake)))
+                self._voice.say(error(mistake.code, str(mistake)))
 
     async def stop(self) -> None:
         """End everything that the session does."""
         self._over = True
         if self._timer is not None:
             self._timer.cancel()
-        await cancel(*self._said, *(() if self._log is None else (self._log,)))
+        await self._voice.stop()
+        if self._log is not None:
+            await cancel(self._log)
 
     def _obey(self, command: Command) -> None:
         if command.type == "subscribe":
@@ -185,7 +188,7 @@ class ViewerSession:
             if self._subscription is not None and self._flow.waits(asyncio.get_running_loop().time()) > _SLOW_SECONDS:
                 self._subscription.release()
             if not self._flow.sending:
-                self._say(HEARTBEAT)
+                self._voice.say(HEARTBEAT)
             self._look_later()
 
     def _end(self, code: int, name: str, sentence: str) -> None:
@@ -200,20 +203,4 @@ class ViewerSession:
             self._close(code, name)
             await cancel(telling)
 
-        self._begin(leave())
-
-    def _say(self, message: bytes) -> None:
-        async def tell() -> None:
-            await self._send(message)
-
-        self._begin(tell())
-
-    def _begin(self, saying: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(saying)
-        self._said.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, saying: asyncio.Task[None]) -> None:
-        self._said.discard(saying)
-        if not saying.cancelled():
-            saying.exception()  # of one that is gone: whoever carries the messages tells that, too
+        self._voice.begin(leave())
